@@ -1,0 +1,1 @@
+"""Speech recognition that learns dialects from annotated voice fragments."""

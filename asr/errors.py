@@ -1,0 +1,44 @@
+"""The errors a user can act on: each message says what was found, where, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class AsrError(Exception):
+    """Base of every error this package raises on purpose; the command line prints it as one sentence."""
+
+
+class ManifestError(AsrError):
+    """A manifest, or one line of it, cannot be used.
+
+    Attributes:
+        path: The manifest, when known.
+        line: 1-based line number, when the fault lies in one line.
+    """
+
+    def __init__(self, message: str, path: str | Path | None = None, line: int | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        self.line = line
+        place = "" if path is None else f" ({path}:{line})" if line is not None else f" ({path})"
+        super().__init__(message + place)
+
+
+class AudioError(AsrError):
+    """A recording cannot be read: missing, empty, truncated, not audio, or the span lies outside it."""
+
+
+class WeightsError(AsrError):
+    """No usable weights were found for a base model; the message lists everything that was tried."""
+
+
+class CheckpointError(AsrError):
+    """A checkpoint is missing, cut short, of another format version, or of another model size."""
+
+
+class ConfigError(AsrError):
+    """A configuration value cannot work; the message names the key and the accepted values."""
+
+
+class MissingExtraError(AsrError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
