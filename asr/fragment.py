@@ -1,0 +1,452 @@
+"""The fragment: an annotated stretch of a recording, and the manifest that holds one per line.
+
+A manifest is JSON Lines (``.jsonl``, or the same gzipped): one object per line, read as a stream. Keys that
+are no field of ours are kept in ``Fragment.custom`` and written back beside the others, so nothing is lost.
+
+An optional field that is absent, ``null`` or an empty string means the same: not known. Such fields are not
+written. An unknown key with the value ``null`` is someone else's information and stays as it is.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import zlib
+from collections.abc import Iterable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from asr.errors import ManifestError
+from asr.files import atomic_write
+
+log = logging.getLogger(__name__)
+
+# One line of annotated speech is a few kilobytes; a "line" beyond this is another kind of file, and reading
+# on would fill the memory.
+MAX_LINE_BYTES = 16 * 2**20
+
+# Control characters and line separators would break logs, file names and line-based tools downstream. The class
+# holds the characters themselves because JSON Schema and pydantic write regular-expression escapes differently.
+_PRINTABLE = "^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$"
+
+
+def _none_if_blank(value: object) -> object:
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _iso_date(value: object) -> object:
+    # pydantic would read a bare number (20240131) as seconds since 1970.
+    if value is None or isinstance(value, str | date):
+        return value
+    raise ValueError("a date is written YYYY-MM-DD")
+
+
+Label = Annotated[str | None, BeforeValidator(_none_if_blank)]
+Day = Annotated[date | None, BeforeValidator(_iso_date)]
+Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Length = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Index = Annotated[int, Field(strict=True, ge=0)]
+
+
+class _Part(BaseModel):
+    """Base of a fragment's parts: frozen, and keys it does not know survive a round trip."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _end_is_derived(cls, data: object) -> object:
+        return _refuse_end(data)
+
+
+def _refuse_end(data: object) -> object:
+    if isinstance(data, dict) and "end" in data:
+        raise ValueError("'end' is derived and never stored; give 'duration' (end - start) instead")
+    return data
+
+
+class Consent(_Part):
+    """What the speaker agreed to.
+
+    Attributes:
+        id: Identifies the consent record, never the person.
+        purposes: What the recording may be used for, such as ``training`` or ``evaluation``.
+        granted: First day of validity.
+        expires: Last day of validity; None means no end was set.
+        withdrawn: Day of withdrawal; None means it stands.
+    """
+
+    id: str = Field(pattern=_PRINTABLE)
+    purposes: tuple[str, ...] = ()
+    granted: Day = None
+    expires: Day = None
+    withdrawn: Day = None
+
+
+class WordTime(_Part):
+    """One annotated word with its time.
+
+    Attributes:
+        text: The word as it stands in the fragment's ``text``.
+        start: Seconds from the start of the recording, like the fragment's own ``start``.
+        duration: Seconds.
+    """
+
+    text: str = Field(min_length=1)
+    start: Seconds
+    duration: Length
+
+    @property
+    def end(self) -> float:
+        """Seconds from the start of the recording."""
+        return self.start + self.duration
+
+
+class Expression(_Part):
+    """A dialect word or phrase in the fragment's ``text``.
+
+    Attributes:
+        text: The expression as it was said.
+        standard: Its equivalent in the standard language, when there is one.
+        start_word: Index of its first word in the fragment's ``text.split()``, from 0; None if not located.
+    """
+
+    text: str = Field(min_length=1)
+    standard: Label = None
+    start_word: Index | None = None
+
+    @property
+    def end_word(self) -> int | None:
+        """Index after its last word, or None when not located."""
+        return None if self.start_word is None else self.start_word + len(self.text.split())
+
+
+class Fragment(BaseModel):
+    """An annotated stretch of a recording: the unit of training and of evaluation. Times are in seconds.
+
+    Attributes:
+        id: Unique within a manifest; no control characters.
+        audio: Path of the recording. Relative to the manifest in the file, directly openable in memory.
+        text: What was said, verbatim, in the dialect's own spelling. Empty for a fragment of silence.
+        language: Whisper's language code, such as ``fr``.
+        start: Seconds from the start of the recording.
+        duration: Seconds; None means to the end of the recording.
+        dialect: BCP 47 tag, such as ``fr-CA`` or ``en-GB-x-cumbria``. Only ``asr validate`` checks it, so that
+            one wrong tag does not stop a stream.
+        text_standard: The standard-language rendering: another target than ``text``, never mixed with it.
+        speaker: Pseudonymous id, never a name.
+        gender: As the corpus gives it.
+        age_band: Such as ``20-29``; never a date of birth.
+        intonation: Sentence type heard in the voice, such as ``statement`` or ``question``.
+        tune: Its melody: ``rise``, ``fall``, ``fall-rise``, ``level`` …
+        emphasis: Indices of the stressed words in ``text.split()``, from 0.
+        words: Words with their times.
+        expressions: Dialect words and phrases.
+        conversation: Id of the conversation that the fragment belongs to.
+        split: ``train``, ``dev``, ``test`` …
+        consent: What the speaker agreed to.
+        licence: Licence of the recording, best as an SPDX id.
+        annotator: Pseudonymous id of who wrote the annotation.
+        custom: Everything else that the manifest says about it, by key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(pattern=_PRINTABLE)
+    audio: str = Field(pattern="^[^\u0000]+$")
+    text: str
+    language: str = Field(pattern="^[a-z]{2,3}$")
+    start: Seconds = 0.0
+    duration: Length | None = None
+    dialect: Label = None
+    text_standard: Label = None
+    speaker: Label = None
+    gender: Label = None
+    age_band: Label = None
+    intonation: Label = None
+    tune: Label = None
+    emphasis: tuple[Index, ...] = ()
+    words: tuple[WordTime, ...] = ()
+    expressions: tuple[Expression, ...] = ()
+    conversation: Label = None
+    split: Label = None
+    consent: Consent | None = None
+    licence: Label = None
+    annotator: Label = None
+    custom: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _end_is_derived(cls, data: object) -> object:
+        return _refuse_end(data)
+
+    @field_validator("emphasis", "words", "expressions", mode="before")
+    @classmethod
+    def _null_is_empty(cls, value: object) -> object:
+        return () if value is None else value
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _null_is_the_beginning(cls, value: object) -> object:
+        return 0.0 if value is None else value
+
+    @field_validator("custom")
+    @classmethod
+    def _no_field_hides_in_custom(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        # It is written flat, beside the fields: such a key would overwrite one.
+        if taken := sorted(value.keys() & (cls.model_fields.keys() | {"end"})):
+            raise ValueError(
+                f"{', '.join(map(repr, taken))} cannot be a custom key: the name is a fragment's own"
+            )
+        return value
+
+    @property
+    def end(self) -> float | None:
+        """Seconds from the start of the recording, or None when the duration is not known."""
+        return None if self.duration is None else self.start + self.duration
+
+    def replace(self, **changes: Any) -> Fragment:
+        """Return a validated copy with some fields changed.
+
+        Raises:
+            ManifestError: A new value cannot stand in a fragment.
+        """
+        return _validated({name: getattr(self, name) for name in type(self).model_fields} | changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fragment as its JSON object: the fields that are set, and the custom keys beside them."""
+        data = self.model_dump(mode="json", exclude_defaults=True, exclude={"custom"})
+        return data | self.custom
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Fragment:
+        """Make a fragment from its JSON object; keys that are no field go to ``custom``.
+
+        Raises:
+            ManifestError: A required field is missing or a value has the wrong type or range.
+        """
+        known = {key: value for key, value in data.items() if key in cls.model_fields and key != "custom"}
+        # 'end' is passed on, so that its own message is raised.
+        known |= {"end": data["end"]} if "end" in data else {}
+        unknown = {key: value for key, value in data.items() if key not in known and key != "custom"}
+        nested = data.get("custom") or {}
+        if not isinstance(nested, dict):
+            raise ManifestError(f"field 'custom' must be an object, found {type(nested).__name__}")
+        if twice := sorted(nested.keys() & unknown.keys()):
+            raise ManifestError(f"key {twice[0]!r} stands both in 'custom' and beside it; keep one of them")
+        return _validated(known | {"custom": nested | unknown})
+
+
+def fragment_schema() -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of one manifest line."""
+    schema = Fragment.model_json_schema()
+    # A line may carry any further key; only the derived end is refused.
+    schema["additionalProperties"] = True
+    schema["not"] = {"required": ["end"]}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def read_manifest(
+    path: str | Path,
+    on_error: Literal["raise", "skip"] = "raise",
+    errors: list[ManifestError] | None = None,
+) -> Iterator[Fragment]:
+    """Stream the fragments of a manifest, plain or gzipped (told by its content, not by its name).
+
+    Blank lines are passed over. A relative ``audio`` is resolved against the manifest's folder.
+
+    Args:
+        path: The manifest.
+        on_error: What a broken line does: ``"raise"`` stops, ``"skip"`` goes on with the next one. A gzip
+            stream that is cut short ends the reading either way.
+        errors: With ``"skip"``, receives one error per broken line; without it their number is logged.
+
+    Yields:
+        One fragment per line, in order.
+
+    Raises:
+        ManifestError: The manifest is no readable file, or (with ``"raise"``) a line is broken.
+    """
+    manifest = Path(path)
+    if manifest.is_dir():
+        raise ManifestError("the manifest is a folder; name the .jsonl file in it", manifest)
+    if not manifest.exists():
+        raise ManifestError("there is no such manifest; check the path", manifest)
+    return _read(manifest, on_error, errors)
+
+
+def write_manifest(fragments: Iterable[Fragment], path: str | Path) -> int:
+    """Write a manifest, gzipped when its name ends in ``.gz``; a failure leaves an older file as it was.
+
+    Audio paths under the manifest's folder are written relative to it, others as absolute paths.
+
+    Args:
+        fragments: Any iterable; it is streamed, and may read from the very manifest that is written.
+        path: The manifest to write; missing folders are created.
+
+    Returns:
+        The number of fragments written.
+
+    Raises:
+        ManifestError: A fragment's custom value cannot be written as JSON.
+    """
+    target = Path(path)
+    folder = target.absolute().parent
+    count = 0
+    with atomic_write(target, "wb") as handle:
+        # A fixed name and time in the gzip header: equal fragments make equal files.
+        packed = gzip.GzipFile("", "wb", fileobj=handle, mtime=0) if target.suffix == ".gz" else None
+        for fragment in fragments:
+            (packed or handle).write(_line(fragment, folder))
+            count += 1
+        if packed is not None:
+            packed.close()
+    return count
+
+
+def _line(fragment: Fragment, folder: Path) -> bytes:
+    audio = Path(fragment.audio).absolute()
+    relative = audio.relative_to(folder).as_posix() if audio.is_relative_to(folder) else str(audio)
+    data = fragment.to_dict() | {"audio": relative}
+    try:
+        return (json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, legal in JSON only as an escape
+        return (json.dumps(data) + "\n").encode()
+    except ValueError as error:
+        raise ManifestError(
+            f"fragment {fragment.id!r} has a custom value that JSON cannot hold: {error}"
+        ) from error
+
+
+def _read(path: Path, on_error: str, errors: list[ManifestError] | None) -> Iterator[Fragment]:
+    found = [] if errors is None else errors
+    before = len(found)
+    folder = path.absolute().parent
+    try:
+        with path.open("rb") as raw:
+            packed = raw.peek(2)[:2] == b"\x1f\x8b"
+            handle: BinaryIO = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
+            for number, line in _lines(handle, path):
+                try:
+                    yield _parse(line, folder)
+                except ManifestError as error:
+                    placed = ManifestError(str(error), path, number)
+                    if on_error == "raise":
+                        raise placed from error
+                    found.append(placed)
+    except OSError as error:
+        raise ManifestError(f"the manifest cannot be read: {error.strerror or error}", path) from error
+    except _CutShort as error:
+        if on_error == "raise":
+            raise error.found from error
+        found.append(error.found)
+    if errors is None and len(found) > before:
+        log.warning("%d broken lines of %s were skipped", len(found) - before, path.name)
+
+
+class _CutShort(Exception):
+    """The compressed stream broke: what follows cannot be read."""
+
+    def __init__(self, found: ManifestError) -> None:
+        self.found = found
+
+
+def _lines(handle: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (1-based number, bytes) of the lines that are not blank."""
+    number = 0
+    while True:
+        number += 1
+        try:
+            line = handle.readline(MAX_LINE_BYTES + 1)
+            rest = line
+            while len(rest) > MAX_LINE_BYTES and not rest.endswith(
+                b"\n"
+            ):  # over-long: pass over what is left
+                rest = handle.readline(MAX_LINE_BYTES + 1)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            message = "the gzip stream is cut short or damaged here; fetch or write the manifest again"
+            raise _CutShort(ManifestError(message, path, number)) from error
+        if not line:
+            return
+        if line.strip():
+            # Editors on Windows put a byte-order mark in front of the first line.
+            yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+
+
+def _parse(line: bytes, folder: Path) -> Fragment:
+    if len(line) > MAX_LINE_BYTES:
+        raise ManifestError(f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB; this is no manifest")
+    try:
+        data = json.loads(line.decode(), parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
+    except UnicodeDecodeError as error:
+        raise ManifestError(
+            f"byte {error.start + 1} of the line is not UTF-8; save the manifest as UTF-8"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise ManifestError(
+            f"not JSON: {error.msg} at column {error.colno}; write one object per line"
+        ) from error
+    except RecursionError as error:
+        raise ManifestError("the line is nested too deeply to be a fragment") from error
+    except ValueError as error:
+        raise ManifestError(f"not usable JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise ManifestError(f"a line must be an object {{…}}, found {type(data).__name__}")
+    if isinstance(audio := data.get("audio"), str) and audio:
+        data["audio"] = str(folder / audio)
+    return Fragment.from_dict(data)
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON value; leave the key out instead")
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = dict(pairs)
+    if len(data) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"key {twice!r} stands twice in one object; keep one of them")
+    return data
+
+
+def _validated(data: dict[str, Any]) -> Fragment:
+    try:
+        return Fragment.model_validate(data)
+    except ValidationError as error:
+        raise ManifestError("; ".join(_sentence(item) for item in error.errors())) from None
+
+
+# Fields whose wrong value may be repeated in a message; the others can hold what a person said or is called.
+_SHOWN = {"id", "language", "start", "duration", "emphasis"}
+
+
+def _sentence(item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    message = item["msg"].removeprefix("Value error, ")
+    if not where:
+        return str(message)
+    if item["type"] == "missing":
+        return f"field {where!r} is missing; every fragment needs it"
+    if item["type"] == "string_pattern_mismatch":
+        message = (
+            "must be a Whisper language code such as 'fr' or 'en'"
+            if where == "language"
+            else "must not be empty or hold control characters"
+        )
+    value = item["input"]
+    shown = repr(value)[:40] if item["loc"][0] in _SHOWN else type(value).__name__
+    return f"field {where!r}: {message[0].lower() + message[1:]}, found {shown}"

@@ -1,0 +1,32 @@
+"""Importers: each turns a corpus in someone else's layout into fragments, and is known by its name here.
+
+An importer is a function ``(root, options) -> Iterator[Fragment]``: ``root`` is the folder in which the corpus
+lies, ``options`` a frozen dataclass. It streams, gives audio paths that can be opened, and keeps what it does not
+understand in ``Fragment.custom``. A value it could not translate is named in ``custom["unmapped"]`` (a list of
+field names), so that whoever reads the stream can report it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asr.fragment import Fragment
+
+
+@dataclass(frozen=True, slots=True)
+class Importer:
+    """A registered importer.
+
+    Attributes:
+        run: The function; takes the corpus root and an instance of ``options``.
+        options: The frozen dataclass of its options; its fields are the accepted keys of a recipe.
+    """
+
+    run: Callable[[Path, Any], Iterator[Fragment]]
+    options: type
+
+
+IMPORTERS: dict[str, Importer] = {}
