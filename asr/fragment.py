@@ -12,11 +12,11 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, Literal
+from typing import IO, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -31,15 +31,12 @@ from pydantic import (
 
 from asr.errors import ManifestError
 from asr.files import atomic_write
+from asr.jsonlines import read_objects
 
 log = logging.getLogger(__name__)
 
-# One line of annotated speech is a few kilobytes; a "line" beyond this is another kind of file, and reading
-# on would fill the memory.
-MAX_LINE_BYTES = 16 * 2**20
-
-# Control characters and line separators would break logs, file names and line-based tools downstream. The class
-# holds the characters themselves because JSON Schema and pydantic write regular-expression escapes differently.
+# Control characters and line separators would break logs, file names and line-based tools downstream. The
+# characters stand here themselves, not as escapes, because JSON Schema and pydantic write those differently.
 _PRINTABLE = "^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$"
 
 
@@ -59,6 +56,13 @@ Day = Annotated[date | None, BeforeValidator(_iso_date)]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Length = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Index = Annotated[int, Field(strict=True, ge=0)]
+
+
+def _null_as(default: Any, accepted: Any) -> BeforeValidator:
+    """Read null like an absent field, and say so in the JSON Schema."""
+    return BeforeValidator(
+        lambda value: default if value is None else value, json_schema_input_type=accepted | None
+    )
 
 
 class _Part(BaseModel):
@@ -144,8 +148,8 @@ class Fragment(BaseModel):
         language: Whisper's language code, such as ``fr``.
         start: Seconds from the start of the recording.
         duration: Seconds; None means to the end of the recording.
-        dialect: BCP 47 tag, such as ``fr-CA`` or ``en-GB-x-cumbria``. Only ``asr validate`` checks it, so that
-            one wrong tag does not stop a stream.
+        dialect: BCP 47 tag, such as ``fr-CA`` or ``en-GB-x-cumbria``. Only ``asr validate`` checks it: one
+            wrong tag should not stop a stream.
         text_standard: The standard-language rendering: another target than ``text``, never mixed with it.
         speaker: Pseudonymous id, never a name.
         gender: As the corpus gives it.
@@ -169,7 +173,7 @@ class Fragment(BaseModel):
     audio: str = Field(pattern="^[^\u0000]+$")
     text: str
     language: str = Field(pattern="^[a-z]{2,3}$")
-    start: Seconds = 0.0
+    start: Annotated[Seconds, _null_as(0.0, Seconds)] = 0.0
     duration: Length | None = None
     dialect: Label = None
     text_standard: Label = None
@@ -178,9 +182,9 @@ class Fragment(BaseModel):
     age_band: Label = None
     intonation: Label = None
     tune: Label = None
-    emphasis: tuple[Index, ...] = ()
-    words: tuple[WordTime, ...] = ()
-    expressions: tuple[Expression, ...] = ()
+    emphasis: Annotated[tuple[Index, ...], _null_as((), tuple[Index, ...])] = ()
+    words: Annotated[tuple[WordTime, ...], _null_as((), tuple[WordTime, ...])] = ()
+    expressions: Annotated[tuple[Expression, ...], _null_as((), tuple[Expression, ...])] = ()
     conversation: Label = None
     split: Label = None
     consent: Consent | None = None
@@ -192,16 +196,6 @@ class Fragment(BaseModel):
     @classmethod
     def _end_is_derived(cls, data: object) -> object:
         return _refuse_end(data)
-
-    @field_validator("emphasis", "words", "expressions", mode="before")
-    @classmethod
-    def _null_is_empty(cls, value: object) -> object:
-        return () if value is None else value
-
-    @field_validator("start", mode="before")
-    @classmethod
-    def _null_is_the_beginning(cls, value: object) -> object:
-        return 0.0 if value is None else value
 
     @field_validator("custom")
     @classmethod
@@ -227,7 +221,7 @@ class Fragment(BaseModel):
         return _validated({name: getattr(self, name) for name in type(self).model_fields} | changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fragment as its JSON object: the fields that are set, and the custom keys beside them."""
+        """Return the fragment's JSON object: the fields that are set and, beside them, the custom keys."""
         data = self.model_dump(mode="json", exclude_defaults=True, exclude={"custom"})
         return data | self.custom
 
@@ -242,7 +236,7 @@ class Fragment(BaseModel):
         # 'end' is passed on, so that its own message is raised.
         known |= {"end": data["end"]} if "end" in data else {}
         unknown = {key: value for key, value in data.items() if key not in known and key != "custom"}
-        nested = data.get("custom") or {}
+        nested = {} if data.get("custom") is None else data["custom"]
         if not isinstance(nested, dict):
             raise ManifestError(f"field 'custom' must be an object, found {type(nested).__name__}")
         if twice := sorted(nested.keys() & unknown.keys()):
@@ -280,12 +274,42 @@ def read_manifest(
     Raises:
         ManifestError: The manifest is no readable file, or (with ``"raise"``) a line is broken.
     """
+    found = [] if errors is None else errors
+    before = len(found)
+    for _, fragment in read_numbered(path):
+        if isinstance(fragment, Fragment):
+            yield fragment
+        elif on_error == "raise":
+            raise fragment
+        else:
+            found.append(fragment)
+    if errors is None and len(found) > before:
+        log.warning("%d broken lines of %s were skipped", len(found) - before, Path(path).name)
+
+
+def read_numbered(path: str | Path) -> Iterator[tuple[int, Fragment | ManifestError]]:
+    """Stream a manifest with its line numbers, for tools that report on every line.
+
+    Yields:
+        The 1-based line number, with the line's fragment or the error that describes it.
+
+    Raises:
+        ManifestError: The manifest is missing, a folder, or cannot be read.
+    """
     manifest = Path(path)
-    if manifest.is_dir():
-        raise ManifestError("the manifest is a folder; name the .jsonl file in it", manifest)
-    if not manifest.exists():
-        raise ManifestError("there is no such manifest; check the path", manifest)
-    return _read(manifest, on_error, errors)
+    folder = manifest.absolute().parent
+    for number, data in read_objects(manifest):
+        if isinstance(data, ManifestError):
+            yield number, data
+            continue
+        if isinstance(audio := data.get("audio"), str) and audio:
+            data["audio"] = str(folder / audio)
+        try:
+            fragment = Fragment.from_dict(data)
+        except ManifestError as error:
+            yield number, ManifestError(str(error), manifest, number)
+        else:
+            yield number, fragment
 
 
 def write_manifest(fragments: Iterable[Fragment], path: str | Path) -> int:
@@ -306,15 +330,18 @@ def write_manifest(fragments: Iterable[Fragment], path: str | Path) -> int:
     target = Path(path)
     folder = target.absolute().parent
     count = 0
-    with atomic_write(target, "wb") as handle:
-        # A fixed name and time in the gzip header: equal fragments make equal files.
-        packed = gzip.GzipFile("", "wb", fileobj=handle, mtime=0) if target.suffix == ".gz" else None
+    with atomic_write(target, "wb") as handle, _packer(target, handle) as out:
         for fragment in fragments:
-            (packed or handle).write(_line(fragment, folder))
+            out.write(_line(fragment, folder))
             count += 1
-        if packed is not None:
-            packed.close()
     return count
+
+
+def _packer(target: Path, handle: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
+    if target.suffix != ".gz":
+        return nullcontext(handle)
+    # A fixed name and time in the header: equal fragments make equal files.
+    return gzip.GzipFile("", "wb", fileobj=handle, mtime=0)  # type: ignore[return-value]
 
 
 def _line(fragment: Fragment, folder: Path) -> bytes:
@@ -329,98 +356,6 @@ def _line(fragment: Fragment, folder: Path) -> bytes:
         raise ManifestError(
             f"fragment {fragment.id!r} has a custom value that JSON cannot hold: {error}"
         ) from error
-
-
-def _read(path: Path, on_error: str, errors: list[ManifestError] | None) -> Iterator[Fragment]:
-    found = [] if errors is None else errors
-    before = len(found)
-    folder = path.absolute().parent
-    try:
-        with path.open("rb") as raw:
-            packed = raw.peek(2)[:2] == b"\x1f\x8b"
-            handle: BinaryIO = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
-            for number, line in _lines(handle, path):
-                try:
-                    yield _parse(line, folder)
-                except ManifestError as error:
-                    placed = ManifestError(str(error), path, number)
-                    if on_error == "raise":
-                        raise placed from error
-                    found.append(placed)
-    except OSError as error:
-        raise ManifestError(f"the manifest cannot be read: {error.strerror or error}", path) from error
-    except _CutShort as error:
-        if on_error == "raise":
-            raise error.found from error
-        found.append(error.found)
-    if errors is None and len(found) > before:
-        log.warning("%d broken lines of %s were skipped", len(found) - before, path.name)
-
-
-class _CutShort(Exception):
-    """The compressed stream broke: what follows cannot be read."""
-
-    def __init__(self, found: ManifestError) -> None:
-        self.found = found
-
-
-def _lines(handle: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (1-based number, bytes) of the lines that are not blank."""
-    number = 0
-    while True:
-        number += 1
-        try:
-            line = handle.readline(MAX_LINE_BYTES + 1)
-            rest = line
-            while len(rest) > MAX_LINE_BYTES and not rest.endswith(
-                b"\n"
-            ):  # over-long: pass over what is left
-                rest = handle.readline(MAX_LINE_BYTES + 1)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            message = "the gzip stream is cut short or damaged here; fetch or write the manifest again"
-            raise _CutShort(ManifestError(message, path, number)) from error
-        if not line:
-            return
-        if line.strip():
-            # Editors on Windows put a byte-order mark in front of the first line.
-            yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-
-
-def _parse(line: bytes, folder: Path) -> Fragment:
-    if len(line) > MAX_LINE_BYTES:
-        raise ManifestError(f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB; this is no manifest")
-    try:
-        data = json.loads(line.decode(), parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
-    except UnicodeDecodeError as error:
-        raise ManifestError(
-            f"byte {error.start + 1} of the line is not UTF-8; save the manifest as UTF-8"
-        ) from error
-    except json.JSONDecodeError as error:
-        raise ManifestError(
-            f"not JSON: {error.msg} at column {error.colno}; write one object per line"
-        ) from error
-    except RecursionError as error:
-        raise ManifestError("the line is nested too deeply to be a fragment") from error
-    except ValueError as error:
-        raise ManifestError(f"not usable JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise ManifestError(f"a line must be an object {{…}}, found {type(data).__name__}")
-    if isinstance(audio := data.get("audio"), str) and audio:
-        data["audio"] = str(folder / audio)
-    return Fragment.from_dict(data)
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON value; leave the key out instead")
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"key {twice!r} stands twice in one object; keep one of them")
-    return data
 
 
 def _validated(data: dict[str, Any]) -> Fragment:

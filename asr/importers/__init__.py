@@ -1,9 +1,9 @@
 """Importers: each turns a corpus in someone else's layout into fragments, and is known by its name here.
 
-An importer is a function ``(root, options) -> Iterator[Fragment]``: ``root`` is the folder in which the corpus
-lies, ``options`` a frozen dataclass. It streams, gives audio paths that can be opened, and keeps what it does not
-understand in ``Fragment.custom``. A value it could not translate is named in ``custom["unmapped"]`` (a list of
-field names), so that whoever reads the stream can report it.
+An importer is a function ``(root, options) -> Iterator[Fragment]``: ``root`` is the folder in which the
+corpus lies, ``options`` a frozen dataclass. It streams, gives audio paths that can be opened, and keeps what
+it does not understand in ``Fragment.custom``. A value it could not translate is named in
+``custom["unmapped"]`` (a list of field names), so that whoever reads the stream can report it.
 """
 
 from __future__ import annotations
