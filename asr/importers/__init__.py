@@ -2,8 +2,8 @@
 
 An importer is a function ``(root, options) -> Iterator[Fragment]``: ``root`` is the folder in which the
 corpus lies, ``options`` a frozen dataclass. It streams, gives audio paths that can be opened, and keeps what
-it does not understand in ``Fragment.custom``. A value it could not translate is named in
-``custom["unmapped"]`` (a list of field names), so that whoever reads the stream can report it.
+it does not understand in ``Fragment.custom``. A value it could not translate stands in
+``custom["unmapped"]`` (our field name to their value), so that whoever reads the stream can report it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from asr.fragment import Fragment
+from asr.importers.jsonl import JsonlOptions, import_jsonl
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,4 +30,6 @@ class Importer:
     options: type
 
 
-IMPORTERS: dict[str, Importer] = {}
+IMPORTERS: dict[str, Importer] = {
+    "jsonl": Importer(import_jsonl, JsonlOptions),
+}
