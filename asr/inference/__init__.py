@@ -1,0 +1,1 @@
+"""From audio to transcripts: batched decoding and the `Transcriber`."""

@@ -1,0 +1,122 @@
+"""Batched greedy and beam decoding of fragments of any length, by openai-whisper's own decoding task.
+
+The search, the suppressed tokens and the ranking are `whisper.decoding`'s; what is replaced is the forward pass,
+which must mask the padding between fragments of different lengths and can stop early for a whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from whisper.decoding import BeamSearchDecoder, DecodingOptions, DecodingResult, DecodingTask, Inference
+from whisper.tokenizer import get_tokenizer
+
+from asr.model.network import DecoderCache, DialectWhisper, Encoded
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeOptions:
+    """How text is searched for.
+
+    Attributes:
+        beam_size: None decodes greedily.
+        prompt: Text put before the transcript, in the slot Whisper keeps for it.
+        max_tokens: Most tokens of one fragment; None is Whisper's own limit, half the text context.
+    """
+
+    beam_size: int | None = None
+    prompt: str | None = None
+    max_tokens: int | None = None
+
+
+class _MaskedInference(Inference):
+    """The decoder's forward pass over a padded batch, with a cache."""
+
+    def __init__(self, model: DialectWhisper, encoded: Encoded, group: int) -> None:
+        self.model = model
+        self.encoded = Encoded(
+            encoded.states.repeat_interleave(group, 0),
+            encoded.num_frames.repeat_interleave(group, 0),
+            None if encoded.mask is None else encoded.mask.repeat_interleave(group, 0),
+        )
+        self.cache = DecoderCache()
+
+    def logits(self, tokens: Tensor, audio_features: Tensor) -> Tensor:
+        hidden = self.model.decode(tokens[:, self.cache.length :], self.encoded, self.cache)
+        return self.model.logits(hidden)
+
+    def rearrange_kv_cache(self, source_indices: list[int]) -> None:
+        if source_indices != list(range(len(source_indices))):
+            # Beams only move within their own fragment, so the audio's keys and values stay where they are.
+            self.cache.select_past(torch.tensor(source_indices, device=self.encoded.states.device))
+
+    def cleanup_caching(self) -> None:
+        self.cache = DecoderCache()
+
+
+class _FragmentDecoding(DecodingTask):
+    """Whisper's decoding task on an encoder output that is already there."""
+
+    def __init__(self, model: DialectWhisper, encoded: Encoded, options: DecodingOptions) -> None:
+        super().__init__(model.whisper, options)
+        self.inference = _MaskedInference(model, encoded, self.n_group)
+        if isinstance(self.decoder, BeamSearchDecoder):
+            self.decoder.inference = self.inference
+
+    def _get_audio_features(self, mel: Tensor) -> Tensor:
+        # `run` slices every n_group-th row back out of what this returns.
+        return self.inference.encoded.states
+
+
+def decode(
+    model: DialectWhisper, encoded: Encoded, language: str, options: DecodeOptions | None = None
+) -> list[DecodingResult]:
+    """Decode a batch of encoded fragments that share one language.
+
+    Args:
+        model: The model that made ``encoded``.
+        encoded: The encoder's output, batch of B.
+        language: Whisper's language code, ignored by English-only models.
+        options: Greedy without a prompt when None.
+
+    Returns:
+        B results in order; their ``audio_features`` are the padded encoder states.
+    """
+    options = options or DecodeOptions()
+    task = _FragmentDecoding(
+        model,
+        encoded,
+        DecodingOptions(
+            language=language,
+            beam_size=options.beam_size,
+            prompt=options.prompt,
+            sample_len=options.max_tokens,
+            without_timestamps=True,
+            fp16=False,
+        ),
+    )
+    return list(task.run(encoded.states))
+
+
+@torch.inference_mode()
+def detect_language(model: DialectWhisper, encoded: Encoded, among: Sequence[str] | None = None) -> list[str]:
+    """Most probable language of each fragment, read after the start-of-transcript token.
+
+    Args:
+        model: A multilingual model; an English-only one answers ``en`` for everything.
+        encoded: The encoder's output, batch of B.
+        among: Only these codes are considered when given.
+    """
+    whisper = model.whisper
+    batch = encoded.states.shape[0]
+    if not whisper.is_multilingual:
+        return ["en"] * batch
+    tokenizer = get_tokenizer(True, num_languages=whisper.num_languages)
+    codes = [code for code in tokenizer.all_language_codes if among is None or code in among]
+    ids = torch.tensor([tokenizer.to_language_token(code) for code in codes], device=model.device)
+    start = torch.full((batch, 1), tokenizer.sot, device=model.device)
+    scores = model.logits(model.decode(start, encoded))[:, 0, ids]
+    return [codes[index] for index in scores.argmax(dim=-1).tolist()]

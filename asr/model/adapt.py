@@ -1,0 +1,71 @@
+"""Which weights of a model learn: all, a part, or low-rank adapters beside frozen ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from torch import nn
+
+from asr.model.network import DialectWhisper
+
+AdaptMode = Literal["full", "frozen_encoder", "decoder_only", "lora"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoraOptions:
+    """Size of the low-rank adapters.
+
+    Attributes:
+        rank: Rank of each update.
+        alpha: The update is scaled by ``alpha / rank``.
+        dropout: Dropout on the adapter's input, 0 to 1.
+        targets: Names of the linear layers that get an adapter.
+    """
+
+    rank: int = 32
+    alpha: float = 64.0
+    dropout: float = 0.05
+    targets: tuple[str, ...] = ("query", "key", "value", "out", "mlp.0", "mlp.2")
+
+
+def adapt(model: DialectWhisper, mode: AdaptMode, lora: LoraOptions | None = None) -> None:
+    """Set which weights learn, in place.
+
+    Args:
+        model: The model to train.
+        mode: ``full``; ``frozen_encoder`` (the decoder and the output embedding learn); ``decoder_only`` (the
+            decoder's blocks learn, the token embedding, which is also the output layer, stays); ``lora``.
+        lora: Adapter sizes for ``mode="lora"``.
+    """
+    model.whisper.requires_grad_(mode == "full")
+    if mode == "frozen_encoder":
+        model.whisper.decoder.requires_grad_(True)
+    elif mode == "decoder_only":
+        model.whisper.decoder.blocks.requires_grad_(True)
+        model.whisper.decoder.ln.requires_grad_(True)
+    elif mode == "lora":
+        options = lora or LoraOptions()
+        config = LoraConfig(
+            r=options.rank,
+            lora_alpha=options.alpha,
+            lora_dropout=options.dropout,
+            target_modules=list(options.targets),
+        )
+        inject_adapter_in_model(config, model.whisper)
+
+
+def merge_adapters(model: DialectWhisper) -> None:
+    """Add low-rank updates into the weights and take the adapters out, in place; no-op without adapters."""
+    for parent in list(model.whisper.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, LoraLayer):
+                child.merge(safe_merge=True)
+                setattr(parent, name, child.get_base_layer())
+
+
+def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Parameters that learn, in a stable order."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]

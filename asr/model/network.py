@@ -1,0 +1,219 @@
+"""`DialectWhisper`: openai-whisper's network, run on fragments of any length.
+
+It wraps `whisper.model.Whisper` and runs that model's own layers; what is added is the key-padding mask that
+Whisper, which only ever sees 30 s, does not need. Shapes: B batch, T mel frames, E encoder frames (50 a second),
+S tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from whisper.model import MultiHeadAttention, ResidualAttentionBlock, Whisper
+
+from asr.model.features import MAX_SAMPLES, frame_mask, log_mel
+
+Window = Literal["padded", "tight"]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder made of a batch.
+
+    Attributes:
+        states: Float [B, E, D], after the final layer norm.
+        num_frames: Long [B], encoder frames that belong to each fragment.
+        mask: Bool [B, 1, 1, E], True where a frame may be attended to; None when all may.
+    """
+
+    states: Tensor
+    num_frames: Tensor
+    mask: Tensor | None
+
+
+@dataclass
+class DecoderCache:
+    """Keys and values of past tokens and of the encoder, per block, [B, heads, length, D / heads]."""
+
+    past: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    audio: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    @property
+    def length(self) -> int:
+        """Number of tokens seen so far."""
+        return self.past[0][0].shape[2] if self.past else 0
+
+    def select_past(self, rows: Tensor) -> None:
+        """Reorder the rows of the past tokens: beams that were kept."""
+        self.past = [(key.index_select(0, rows), value.index_select(0, rows)) for key, value in self.past]
+
+
+class DialectWhisper(nn.Module):
+    """Whisper with an encoder of any length.
+
+    Args:
+        whisper: The model whose layers are run; it stays a stock `whisper.model.Whisper`.
+        window: ``"padded"`` pads every fragment to 30 s, as Whisper was trained; ``"tight"`` lets the encoder see
+            the fragment's own length plus a margin of silence.
+        margin: Seconds of silence after the fragment in a tight window at inference.
+    """
+
+    def __init__(self, whisper: Whisper, window: Window = "padded", margin: float = 0.5) -> None:
+        super().__init__()
+        self.whisper = whisper
+        self.window: Window = window
+        self.margin = margin
+        self.gradient_checkpointing = False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return cast(torch.device, self.whisper.device)
+
+    def features(self, audio: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-mel features for this model's window; see `asr.model.features.log_mel`.
+
+        Args:
+            audio: Float [B, N] at 16 kHz.
+            num_samples: Long [B]; in a tight window it must already hold the margin (`window_samples`).
+        """
+        if self.window == "padded":
+            num_samples = torch.full_like(num_samples, MAX_SAMPLES)
+        return log_mel(audio, num_samples, self.whisper.dims.n_mels)
+
+    def window_samples(self, num_samples: Tensor) -> Tensor:
+        """Samples that the encoder sees for fragments of ``num_samples`` samples, at most 30 s."""
+        if self.window == "padded":
+            return torch.full_like(num_samples, MAX_SAMPLES)
+        return (num_samples + round(self.margin * 16000)).clamp(max=MAX_SAMPLES)
+
+    def encode(self, mel: Tensor, num_frames: Tensor) -> Encoded:
+        """Run the encoder; a fragment's output is the same alone and in any batch.
+
+        Args:
+            mel: Float [B, F, T], zero after each fragment's end.
+            num_frames: Long [B], valid mel frames.
+
+        Raises:
+            ValueError: If a fragment is longer than the encoder's 30 s.
+        """
+        encoder = self.whisper.encoder
+        num_states = (num_frames + 1).div(2, rounding_mode="floor")
+        length = int(num_states.max())
+        if length > encoder.positional_embedding.shape[0]:
+            limit = encoder.positional_embedding.shape[0] / 50
+            raise ValueError(f"the encoder hears at most {limit:.0f} s at once, got {length / 50:.1f} s")
+        uneven = bool((num_frames != mel.shape[2]).any())
+        x = functional.gelu(encoder.conv1(mel))
+        if uneven:
+            # Alone, conv2 would see zeros after the fragment; the bias of conv1 must not leak in there.
+            x = x * frame_mask(num_frames, x.shape[2])[:, None, :].to(x.dtype)
+        x = functional.gelu(encoder.conv2(x)).permute(0, 2, 1)
+        x = (x + encoder.positional_embedding[:length]).to(x.dtype)
+        mask = frame_mask(num_states, length)[:, None, None, :] if uneven else None
+        for block in encoder.blocks:
+            x = self._run(_encoder_block, block, x, mask)
+        return Encoded(encoder.ln_post(x), num_states, mask)
+
+    def decode(self, tokens: Tensor, encoded: Encoded, cache: DecoderCache | None = None) -> Tensor:
+        """Run the decoder up to its last hidden states; `logits` turns those into scores.
+
+        Args:
+            tokens: Long [B, S]; with a cache that holds earlier tokens, only the new ones.
+            encoded: The encoder's output for the same batch.
+            cache: Filled and extended in place when given (inference only).
+
+        Returns:
+            Float [B, S, D].
+        """
+        decoder = self.whisper.decoder
+        offset = cache.length if cache is not None else 0
+        positions = decoder.positional_embedding[offset : offset + tokens.shape[1]]
+        x = (decoder.token_embedding(tokens) + positions).to(encoded.states.dtype)
+        for index, block in enumerate(decoder.blocks):
+            if cache is None:
+                x = self._run(_decoder_block, block, x, encoded.states, encoded.mask)
+            else:
+                x = _cached_decoder_block(block, x, encoded, cache, index)
+        return cast(Tensor, decoder.ln(x))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores over the vocabulary, float32 [..., vocabulary], for hidden states [..., D]."""
+        weight = self.whisper.decoder.token_embedding.weight
+        return functional.linear(hidden, weight.to(hidden.dtype)).float()
+
+    def _run(self, function: Callable[..., Tensor], *args: object) -> Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(function, *args, use_reentrant=False))
+        return function(*args)
+
+
+def _heads(x: Tensor, attention: MultiHeadAttention) -> Tensor:
+    return x.view(*x.shape[:2], attention.n_head, -1).transpose(1, 2)
+
+
+def _attend(
+    attention: MultiHeadAttention,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    causal: bool,
+) -> Tensor:
+    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+    return cast(Tensor, attention.out(mixed.transpose(1, 2).flatten(start_dim=2)))
+
+
+def _keys_values(attention: MultiHeadAttention, x: Tensor) -> tuple[Tensor, Tensor]:
+    return _heads(attention.key(x), attention), _heads(attention.value(x), attention)
+
+
+def _self_attention(block: ResidualAttentionBlock, x: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+    attention, normed = block.attn, block.attn_ln(x)
+    query = _heads(attention.query(normed), attention)
+    return x + _attend(attention, query, *_keys_values(attention, normed), mask, causal)
+
+
+def _cross_attention(
+    block: ResidualAttentionBlock, x: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None
+) -> Tensor:
+    attention = block.cross_attn
+    query = _heads(attention.query(block.cross_attn_ln(x)), attention)
+    return x + _attend(attention, query, *keys_values, mask, causal=False)
+
+
+def _encoder_block(block: ResidualAttentionBlock, x: Tensor, mask: Tensor | None) -> Tensor:
+    x = _self_attention(block, x, mask, causal=False)
+    return x + cast(Tensor, block.mlp(block.mlp_ln(x)))
+
+
+def _decoder_block(block: ResidualAttentionBlock, x: Tensor, audio: Tensor, mask: Tensor | None) -> Tensor:
+    x = _self_attention(block, x, None, causal=True)
+    x = _cross_attention(block, x, _keys_values(block.cross_attn, audio), mask)
+    return x + cast(Tensor, block.mlp(block.mlp_ln(x)))
+
+
+def _cached_decoder_block(
+    block: ResidualAttentionBlock, x: Tensor, encoded: Encoded, cache: DecoderCache, index: int
+) -> Tensor:
+    attention, normed = block.attn, block.attn_ln(x)
+    key, value = _keys_values(attention, normed)
+    if index < len(cache.past):
+        past_key, past_value = cache.past[index]
+        key, value = torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2)
+        cache.past[index] = key, value
+    else:
+        cache.past.append((key, value))
+    if index == len(cache.audio):
+        cache.audio.append(_keys_values(block.cross_attn, encoded.states))
+    query = _heads(attention.query(normed), attention)
+    # The first call holds the whole prompt; later calls hold one token, which may attend to all that came before.
+    x = x + _attend(attention, query, key, value, None, causal=x.shape[1] > 1)
+    x = _cross_attention(block, x, cache.audio[index], encoded.mask)
+    return x + cast(Tensor, block.mlp(block.mlp_ln(x)))
