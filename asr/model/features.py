@@ -15,7 +15,7 @@ MAX_SAMPLES = CHUNK_LENGTH * SAMPLE_RATE
 
 def count_frames(num_samples: Tensor) -> Tensor:
     """Number of mel frames that ``num_samples`` samples make (the last one may be partly silence)."""
-    return (num_samples + HOP_LENGTH - 1).div(HOP_LENGTH, rounding_mode="floor")
+    return torch.div(num_samples + HOP_LENGTH - 1, HOP_LENGTH, rounding_mode="floor")
 
 
 def frame_mask(num_frames: Tensor, length: int) -> Tensor:

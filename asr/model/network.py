@@ -141,7 +141,7 @@ class DialectWhisper(nn.Module):
                 x = self._run(_decoder_block, block, x, encoded.states, encoded.mask)
             else:
                 x = _cached_decoder_block(block, x, encoded, cache, index)
-        return cast(Tensor, decoder.ln(x))
+        return decoder.ln(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores over the vocabulary, float32 [..., vocabulary], for hidden states [..., D]."""
