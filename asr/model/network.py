@@ -141,7 +141,7 @@ class DialectWhisper(nn.Module):
                 x = self._run(_decoder_block, block, x, encoded.states, encoded.mask)
             else:
                 x = _cached_decoder_block(block, x, encoded, cache, index)
-        return decoder.ln(x)
+        return cast(Tensor, decoder.ln(x))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores over the vocabulary, float32 [..., vocabulary], for hidden states [..., D]."""
@@ -150,7 +150,7 @@ class DialectWhisper(nn.Module):
 
     def _run(self, function: Callable[..., Tensor], *args: object) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return cast(Tensor, checkpoint(function, *args, use_reentrant=False))
+            return checkpoint(function, *args, use_reentrant=False)
         return function(*args)
 
 
