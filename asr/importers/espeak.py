@@ -37,9 +37,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 _lock = threading.Lock()
 
 
-def speak(
-    text: str, voice: str, rate: int = 175, pitch: int = 50, pitch_range: int = 50
-) -> NDArray[np.int16]:
+def speak(text: str, voice: str, rate: int = 175, pitch: int = 50, pitch_range: int = 50) -> NDArray[np.int16]:
     """Speak a text.
 
     Args:
@@ -67,9 +65,7 @@ def speak(
     # An unknown variant would silently be spoken in the plain voice.
     _, _, variant = voice.partition("+")
     if variant and variant not in variants():
-        raise ConfigError(
-            f"espeak-ng has no voice variant {variant!r}; it has {', '.join(sorted(variants()))}"
-        )
+        raise ConfigError(f"espeak-ng has no voice variant {variant!r}; it has {', '.join(sorted(variants()))}")
     chunks: list[bytes] = []
 
     def collect(samples: Any, count: int, _events: Any) -> int:
@@ -83,16 +79,14 @@ def speak(
         try:
             library.espeak_SetSynthCallback(callback)
             if library.espeak_SetVoiceByName(voice.encode()) != 0:
-                raise ConfigError(
-                    f"espeak-ng has no voice {voice!r}; its voices are the files in its 'lang' folder"
-                )
+                raise ConfigError(f"espeak-ng has no voice {voice!r}; its voices are the files in its 'lang' folder")
             for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, pitch_range)):
                 library.espeak_SetParameter(parameter, value, 0)
             library.espeak_ng_SetRandSeed(ctypes.c_long(1))
+            # The Klatt voices draw their noise from the C library's rand(), found through the library's own links.
+            library.srand(1)
             data = text.encode()
-            status = library.espeak_Synth(
-                data, ctypes.c_size_t(len(data) + 1), 0, _CHARACTERS, 0, _UTF8, None, None
-            )
+            status = library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, _CHARACTERS, 0, _UTF8, None, None)
         finally:
             _unload(library)
     if status != 0 or not chunks:
