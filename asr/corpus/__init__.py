@@ -1,0 +1,1 @@
+"""Corpora of fragments: checking, splitting and counting them."""
