@@ -1,0 +1,18 @@
+"""Measures of what was recognised, each over a whole corpus and with its uncertainty."""
+
+from asr.metrics.bootstrap import Change, Estimate, paired_change, rate_estimate
+from asr.metrics.runaway import compression_ratio, is_runaway
+from asr.metrics.wer import ErrorCounts, character_errors, nearest_errors, word_errors
+
+__all__ = [
+    "Change",
+    "ErrorCounts",
+    "Estimate",
+    "character_errors",
+    "compression_ratio",
+    "is_runaway",
+    "nearest_errors",
+    "paired_change",
+    "rate_estimate",
+    "word_errors",
+]
