@@ -1,1 +1,35 @@
-"""Speech recognition that learns dialects from annotated voice fragments."""
+"""Speech recognition that learns dialects from annotated voice fragments.
+
+What a user calls is importable from here, and loaded when it is first asked for: ``import asr`` loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asr.fragment import Fragment, read_manifest
+    from asr.inference.transcriber import Transcriber
+    from asr.model.checkpoint import load_checkpoint
+    from asr.transcript import Transcript
+
+__all__ = ["Fragment", "Transcriber", "Transcript", "load_checkpoint", "read_manifest"]
+
+_HOMES = {
+    "Fragment": "asr.fragment",
+    "Transcriber": "asr.inference.transcriber",
+    "Transcript": "asr.transcript",
+    "load_checkpoint": "asr.model.checkpoint",
+    "read_manifest": "asr.fragment",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'asr' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -119,9 +119,7 @@ def _fragment(
         if source.field not in row:
             continue
         value = row[source.field]
-        data[name], known = (
-            _translate(value, source.map) if source.map is not None else (_plain(name, value), True)
-        )
+        data[name], known = _translate(value, source.map) if source.map is not None else (_plain(name, value), True)
         if not known:
             unmapped[name] = value
         elif source.map is not None and value != data[name]:
@@ -166,9 +164,7 @@ def _duration_from_end(data: dict[str, Any]) -> None:
     if end is None:
         return
     if not isinstance(end, int | float) or not isinstance(start, int | float):
-        raise ManifestError(
-            f"'start' and 'end' must be numbers of seconds, found {start!r:.40} and {end!r:.40}"
-        )
+        raise ManifestError(f"'start' and 'end' must be numbers of seconds, found {start!r:.40} and {end!r:.40}")
     if end <= start:
         raise ManifestError(f"the fragment ends at {end} s, not after its start at {start} s")
     # Rounded to a nanosecond: the difference of two decimal fractions is not a short one.

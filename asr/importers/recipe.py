@@ -41,9 +41,7 @@ class Recipe:
         """
         folder = Path(root)
         if not folder.is_dir():
-            raise ConfigError(
-                f"there is no corpus folder {folder}; give the folder in which {self.name!r} lies"
-            )
+            raise ConfigError(f"there is no corpus folder {folder}; give the folder in which {self.name!r} lies")
         return IMPORTERS[self.importer].run(folder, self.options)
 
 
@@ -83,9 +81,7 @@ def read_recipe(path: str | Path) -> Recipe:
     _refuse_unknown(data, _KEYS, "key", file)
     name = data.get("importer")
     if name not in IMPORTERS:
-        raise ConfigError(
-            f"importer {name!r} in {file} is not known; accepted are {', '.join(sorted(IMPORTERS))}"
-        )
+        raise ConfigError(f"importer {name!r} in {file} is not known; accepted are {', '.join(sorted(IMPORTERS))}")
     options = data.get("options") or {}
     if not isinstance(options, dict):
         raise ConfigError(f"'options' in {file} must be a table of names and values")

@@ -1,0 +1,46 @@
+"""The package's front: what a user calls is there, and nothing heavy is loaded before it is asked for."""
+
+import subprocess
+import sys
+
+import pytest
+
+import asr
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+HEAVY = ("torch", "whisper", "transformers", "lightning", "lhotse", "librosa")
+
+
+def test_import_loads_nothing_heavy() -> None:
+    done = python(f"import sys, asr; asr.Fragment, asr.read_manifest; print([m for m in {HEAVY} if m in sys.modules])")
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_help_loads_nothing_heavy() -> None:
+    done = python(
+        "import sys\nfrom asr.cli import main\nsys.argv = ['asr', '--help']\n"
+        f"try: main()\nexcept SystemExit as end: print(end.code, [m for m in {HEAVY} if m in sys.modules])"
+    )
+    assert done.stdout.rstrip().endswith("0 []"), done.stdout + done.stderr
+    assert "validate" in done.stdout
+
+
+@pytest.mark.parametrize("name", asr.__all__)
+def test_everything_promised_is_there(name: str) -> None:
+    assert getattr(asr, name).__name__ == name
+    assert name in dir(asr)
+
+
+def test_another_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'asr' has no attribute 'Transcribr'"):
+        asr.Transcribr  # noqa: B018
+
+
+def test_module_runs_as_a_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "asr", "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Usage: asr" in done.stdout
