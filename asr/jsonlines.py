@@ -51,9 +51,7 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | ManifestError]]
                 try:
                     line = _next_line(handle)
                 except (EOFError, gzip.BadGzipFile, zlib.error):
-                    message = (
-                        "the gzip stream is cut short or damaged here; fetch or write the manifest again"
-                    )
+                    message = "the gzip stream is cut short or damaged here; fetch or write the manifest again"
                     yield number, ManifestError(message, path, number)
                     return
                 if not line:
@@ -79,7 +77,7 @@ def _parse(line: bytes, path: Path, number: int) -> dict[str, Any] | ManifestErr
         message = f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB; this is no manifest"
         return ManifestError(message, path, number)
     try:
-        data = json.loads(line.decode(), parse_constant=_no_constant, object_pairs_hook=_no_key_twice)
+        data = _DECODER.decode(line.decode().rstrip())
     except UnicodeDecodeError as error:
         message = f"byte {error.start + 1} of the line is not UTF-8; save the manifest as UTF-8"
     except json.JSONDecodeError as error:
@@ -106,3 +104,7 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"key {twice!r} stands twice in one object; keep one of them")
     return data
+
+
+# One for all lines: json.loads with options makes a decoder per call, slow and only freed by the cycle collector.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_no_key_twice)

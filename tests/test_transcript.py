@@ -1,0 +1,33 @@
+"""A transcript is a plain, frozen value."""
+
+import json
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from asr.transcript import Segment, Transcript
+
+SEGMENT = Segment(0.5, 1.25, "septante", -0.2, 0.01, 1.1)
+TRANSCRIPT = Transcript("a", "septante", "fr", None, 2.0, (SEGMENT,))
+
+
+def test_it_becomes_plain_json() -> None:
+    data = json.loads(json.dumps(TRANSCRIPT.to_dict()))
+    assert data["segments"] == [
+        {
+            "start": 0.5,
+            "end": 1.25,
+            "text": "septante",
+            "avg_logprob": -0.2,
+            "no_speech_prob": 0.01,
+            "compression_ratio": 1.1,
+        }
+    ]
+    assert (data["id"], data["dialect"], data["duration"]) == ("a", None, 2.0)
+
+
+def test_a_dialect_makes_a_copy() -> None:
+    assert TRANSCRIPT.with_dialect("fr-BE").dialect == "fr-BE"
+    assert TRANSCRIPT.dialect is None
+    with pytest.raises(FrozenInstanceError):
+        TRANSCRIPT.dialect = "fr-BE"  # type: ignore[misc]
