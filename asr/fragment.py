@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import date
@@ -60,9 +61,7 @@ Index = Annotated[int, Field(strict=True, ge=0)]
 
 def _null_as(default: Any, accepted: Any) -> BeforeValidator:
     """Read null like an absent field, and say so in the JSON Schema."""
-    return BeforeValidator(
-        lambda value: default if value is None else value, json_schema_input_type=accepted | None
-    )
+    return BeforeValidator(lambda value: default if value is None else value, json_schema_input_type=accepted | None)
 
 
 class _Part(BaseModel):
@@ -202,9 +201,7 @@ class Fragment(BaseModel):
     def _no_field_hides_in_custom(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
         # It is written flat, beside the fields: such a key would overwrite one.
         if taken := sorted(value.keys() & (cls.model_fields.keys() | {"end"})):
-            raise ValueError(
-                f"{', '.join(map(repr, taken))} cannot be a custom key: the name is a fragment's own"
-            )
+            raise ValueError(f"{', '.join(map(repr, taken))} cannot be a custom key: the name is a fragment's own")
         return value
 
     @property
@@ -303,7 +300,8 @@ def read_numbered(path: str | Path) -> Iterator[tuple[int, Fragment | ManifestEr
             yield number, data
             continue
         if isinstance(audio := data.get("audio"), str) and audio:
-            data["audio"] = str(folder / audio)
+            # pathlib would intern every part of every path.
+            data["audio"] = os.path.join(folder, audio)  # noqa: PTH118
         try:
             fragment = Fragment.from_dict(data)
         except ManifestError as error:
@@ -353,9 +351,7 @@ def _line(fragment: Fragment, folder: Path) -> bytes:
     except UnicodeEncodeError:  # half of a surrogate pair, legal in JSON only as an escape
         return (json.dumps(data) + "\n").encode()
     except ValueError as error:
-        raise ManifestError(
-            f"fragment {fragment.id!r} has a custom value that JSON cannot hold: {error}"
-        ) from error
+        raise ManifestError(f"fragment {fragment.id!r} has a custom value that JSON cannot hold: {error}") from error
 
 
 def _validated(data: dict[str, Any]) -> Fragment:
