@@ -1,0 +1,26 @@
+"""How well fragments were recognised: per dialect, per speaker group, against a baseline, with intervals."""
+
+from asr.evaluation.report import (
+    DialectGap,
+    EvaluationReport,
+    GroupScore,
+    Speed,
+    SystemScore,
+    TargetScores,
+    WorstFragment,
+)
+from asr.evaluation.score import SPEAKER_GROUPS, score
+from asr.evaluation.table import render
+
+__all__ = [
+    "SPEAKER_GROUPS",
+    "DialectGap",
+    "EvaluationReport",
+    "GroupScore",
+    "Speed",
+    "SystemScore",
+    "TargetScores",
+    "WorstFragment",
+    "render",
+    "score",
+]

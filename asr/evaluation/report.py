@@ -1,0 +1,211 @@
+"""What an evaluation found: counts, rates with intervals and names, no text of anybody."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from asr.files import atomic_write
+from asr.metrics import Change, ErrorCounts, Estimate
+
+Target = Literal["text", "text_standard"]
+
+# Of the JSON file; changes when a reader of the old one would misread the new one.
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SystemScore:
+    """One system on one group of fragments.
+
+    Attributes:
+        words: Corpus word errors.
+        characters: Corpus character errors, spaces included.
+        wer: Word error rate, 0.1 for 10 %, with its interval over speakers.
+        cer: Character error rate.
+        runaways: Outputs that compress like a loop.
+    """
+
+    words: ErrorCounts
+    characters: ErrorCounts
+    wer: Estimate
+    cer: Estimate
+    runaways: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupScore:
+    """Both systems on one group of fragments.
+
+    Attributes:
+        dimension: ``overall``, ``test_set``, ``language``, ``dialect``, ``gender``, ``age_band`` …
+        group: Value of the dimension; None for the fragments that carry none.
+        fragments: Fragments scored.
+        speakers: Different speakers among them.
+        without_speaker: Fragments whose speaker is not known; each is resampled on its own.
+        audio_seconds: Of the fragments whose duration is known.
+        system: The system's score.
+        baseline: The baseline's score on the same fragments, if there is one.
+        change: Of the WER, paired.
+    """
+
+    dimension: str
+    group: str | None
+    fragments: int
+    speakers: int
+    without_speaker: int
+    audio_seconds: float
+    system: SystemScore
+    baseline: SystemScore | None
+    change: Change | None
+
+
+@dataclass(frozen=True, slots=True)
+class DialectGap:
+    """The dialects heard worst and best.
+
+    Attributes:
+        worst: Dialect with the highest WER.
+        worst_wer: Its WER.
+        best: Dialect with the lowest WER.
+        best_wer: Its WER.
+    """
+
+    worst: str
+    worst_wer: float
+    best: str
+    best_wer: float
+
+    @property
+    def gap(self) -> float:
+        """Worst minus best WER."""
+        return self.worst_wer - self.best_wer
+
+
+@dataclass(frozen=True, slots=True)
+class WorstFragment:
+    """A fragment to listen to.
+
+    Attributes:
+        id: The fragment's id.
+        test_set: Its test set, if sets are named.
+        errors: The system's word errors.
+        words: Reference words.
+        baseline_errors: The baseline's word errors, if there is one.
+    """
+
+    id: str
+    test_set: str | None
+    errors: int
+    words: int
+    baseline_errors: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetScores:
+    """All figures against one target; the two targets are never mixed.
+
+    Attributes:
+        target: ``text`` is the verbatim transcript, ``text_standard`` its standard-language rendering.
+        overall: All fragments that have the target: all their words count alike, whatever the language.
+        groups: One per value of each dimension.
+        worst_fragments: Those with most word errors first.
+    """
+
+    target: Target
+    overall: GroupScore
+    groups: tuple[GroupScore, ...]
+    worst_fragments: tuple[WorstFragment, ...]
+
+    def gap(self) -> DialectGap | None:
+        """Return the system's gap between known dialects, or None when fewer than two have a WER."""
+        return self._gap(lambda group: group.system)
+
+    def baseline_gap(self) -> DialectGap | None:
+        """Return the baseline's gap, likewise."""
+        return self._gap(lambda group: group.baseline)
+
+    def _gap(self, system: Callable[[GroupScore], SystemScore | None]) -> DialectGap | None:
+        rates = [
+            (found.wer.value, group.group)
+            for group in self.groups
+            if group.dimension == "dialect" and group.group and (found := system(group)) is not None
+            if found.wer.value is not None
+        ]
+        if len(rates) < 2:
+            return None
+        (worst_wer, worst), (best_wer, best) = max(rates), min(rates)
+        return DialectGap(worst, worst_wer, best, best_wer)
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How long decoding took.
+
+    Attributes:
+        decode_seconds: Wall-clock seconds.
+        real_time_factor: Decoding seconds per second of audio; None when the duration of a fragment is not known.
+    """
+
+    decode_seconds: float
+    real_time_factor: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """Everything one evaluation found.
+
+    Attributes:
+        system: Name of the system.
+        baseline: Name of what it is compared with, if anything.
+        normalizers: Language and the name of its normaliser, in order of language.
+        fragments: Fragments scored.
+        failed: Fragments that a system could not decode; they are in no figure of either.
+        without_duration: Scored fragments whose duration is not known.
+        targets: ``text`` and, where a fragment has one, ``text_standard``.
+        speed: The system's.
+        baseline_speed: The baseline's.
+        resamples: Draws behind each interval.
+        seed: Of the draws.
+    """
+
+    system: str
+    baseline: str | None
+    normalizers: tuple[tuple[str, str], ...]
+    fragments: int
+    failed: int
+    without_duration: int
+    targets: tuple[TargetScores, ...]
+    speed: Speed | None
+    baseline_speed: Speed | None
+    resamples: int
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types, ready for JSON."""
+        data: dict[str, Any] = {"format_version": FORMAT_VERSION} | _plain(self)
+        return data | {"normalizers": dict(self.normalizers)}
+
+    def write(self, path: str | Path) -> None:
+        """Write the report as JSON; a failure leaves an older file as it was."""
+        with atomic_write(path) as handle:
+            json.dump(self.to_dict(), handle, ensure_ascii=False, indent=2, allow_nan=False)
+            handle.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if not is_dataclass(value):
+        return value
+    data = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, ErrorCounts):
+        data |= {"errors": value.errors, "reference": value.reference}
+    if isinstance(value, DialectGap):
+        data |= {"gap": value.gap}
+    if isinstance(value, TargetScores):
+        data |= {"dialect_gap": _plain(value.gap()), "baseline_dialect_gap": _plain(value.baseline_gap())}
+    return data

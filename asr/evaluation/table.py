@@ -1,0 +1,118 @@
+"""A report as tables on the console."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from asr.evaluation.report import EvaluationReport, GroupScore, SystemScore, TargetScores
+from asr.metrics import Estimate
+
+_TITLES = {"text": "verbatim text", "text_standard": "standard-language rendering"}
+
+
+def render(report: EvaluationReport, console: Console) -> None:
+    """Print a report: one table per target, then what holds for all.
+
+    Rates are in percent with their 95 % intervals over speakers. A change is coloured only when its interval
+    excludes zero.
+    """
+    for scores in report.targets:
+        console.print(_table(report, scores))
+        for line in _remarks(report, scores):
+            console.print(line, markup=False, highlight=False)
+    for line in _footer(report):
+        console.print(line, markup=False, highlight=False)
+
+
+def _table(report: EvaluationReport, scores: TargetScores) -> Table:
+    table = Table(
+        title=f"{report.system}: word errors against the {_TITLES[scores.target]}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("group", overflow="fold")
+    for name in ("fragments", "speakers", "words", "WER %", "ins/del/sub", "CER %"):
+        table.add_column(name, justify="right", overflow="fold")
+    if report.baseline is not None:
+        for name in (f"{report.baseline} WER %", "change, points", "relative %"):
+            table.add_column(name, justify="right", overflow="fold")
+    dimension = "overall"
+    for group in (scores.overall, *scores.groups):
+        if group.dimension != dimension:
+            table.add_section()
+            dimension = group.dimension
+            table.add_row(Text(dimension, style="bold"))
+        table.add_row(*_cells(group))
+    return table
+
+
+def _cells(group: GroupScore) -> Iterator[Text]:
+    words = group.system.words
+    yield Text("overall" if group.dimension == "overall" else group.group or "–")
+    yield Text(str(group.fragments))
+    yield Text(f"{group.speakers}" + (f"+{group.without_speaker}" if group.without_speaker else ""))
+    yield Text(str(words.reference))
+    yield Text(_percent(group.system.wer))
+    yield Text(f"{words.insertions}/{words.deletions}/{words.substitutions}")
+    yield Text(_value(group.system.cer.value))
+    if group.baseline is not None and group.change is not None:
+        yield Text(_percent(group.baseline.wer))
+        for estimate in (group.change.absolute, group.change.relative):
+            style = "" if not estimate.excludes_zero else "green" if (estimate.value or 0) < 0 else "red"
+            yield Text(_percent(estimate, sign="+"), style=style)
+
+
+def _percent(estimate: Estimate, sign: str = "") -> str:
+    if estimate.low is None or estimate.high is None:
+        return _value(estimate.value, sign)
+    return f"{_value(estimate.value, sign)} [{100 * estimate.low:{sign}.1f}, {100 * estimate.high:{sign}.1f}]"
+
+
+def _value(rate: float | None, sign: str = "") -> str:
+    return "–" if rate is None else f"{100 * rate:{sign}.2f}"
+
+
+def _remarks(report: EvaluationReport, scores: TargetScores) -> Iterator[str]:
+    gaps = [(report.system, scores.gap()), (report.baseline, scores.baseline_gap())]
+    for name, found in gaps:
+        if found is not None:
+            yield (
+                f"{name}: worst dialect {found.worst} {_value(found.worst_wer)} %, best {found.best} "
+                f"{_value(found.best_wer)} %, gap {_value(found.gap)} points"
+            )
+    overall = scores.overall
+    systems: list[tuple[str | None, SystemScore | None]] = [
+        (report.system, overall.system),
+        (report.baseline, overall.baseline),
+    ]
+    counts = ", ".join(f"{name} {system.runaways}" for name, system in systems if system is not None)
+    yield f"runaway outputs of {overall.fragments}: {counts}"
+    if overall.without_speaker:
+        yield "speakers a+b: b fragments have no speaker; each is resampled as a voice of its own"
+    if overall.system.wer.clusters == 1:
+        yield "one voice only: there are no intervals, and nothing follows for other speakers"
+    if scores.worst_fragments:
+        named = (f"{worst.id} ({worst.errors}/{worst.words})" for worst in scores.worst_fragments[:5])
+        yield f"most errors per words in {', '.join(named)}"
+
+
+def _footer(report: EvaluationReport) -> Iterator[str]:
+    audio = f"{report.targets[0].overall.audio_seconds:.0f} s of audio"
+    without = f" in all but {report.without_duration} of them" if report.without_duration else ""
+    yield f"{report.fragments} fragments, {audio}{without}"
+    yield "normalisers: " + ", ".join(f"{language} {name}" for language, name in report.normalizers)
+    yield f"[ ]: 95 % intervals, speakers resampled {report.resamples} times"
+    if report.failed:
+        yield f"{report.failed} fragments could not be decoded and are in no figure"
+    for name, speed in ((report.system, report.speed), (report.baseline, report.baseline_speed)):
+        if speed is not None:
+            factor = speed.real_time_factor
+            yield f"{name}: decoded in {speed.decode_seconds:.1f} s" + (
+                "" if factor is None else f", {factor:.3f} s per second of audio"
+            )

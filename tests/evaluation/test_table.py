@@ -1,0 +1,70 @@
+"""What a person reads on the console."""
+
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+
+from asr.evaluation import EvaluationReport, render, score
+from asr.fragment import Fragment
+
+
+def fragment(id: str, text: str, **rest: Any) -> Fragment:
+    return Fragment(id=id, audio="a.wav", text=text, language="fr", **{"duration": 2.0} | rest)
+
+
+def printed(report: EvaluationReport) -> str:
+    out = StringIO()
+    render(report, Console(file=out, width=180))
+    return out.getvalue()
+
+
+FRAGMENTS = [
+    fragment("a1", "un deux trois", dialect="fr-BE", speaker="a", text_standard="un deux"),
+    fragment("b1", "quatre cinq", dialect="fr-CA", speaker="b"),
+    fragment("c1", "six", dialect="[bold]", duration=None),
+]
+
+
+def test_everything_that_was_found_is_there() -> None:
+    report = score(
+        FRAGMENTS,
+        ["un deux trois", "quatre", "six"],
+        ["un deux", "quatre", "dix"],
+        system_name="tuned",
+        baseline_name="base",
+        decode_seconds=1.5,
+    )
+    text = printed(report)
+    for piece in (
+        "tuned: word errors against the verbatim text",
+        "tuned: word errors against the standard-language rendering",
+        "base WER %",
+        "16.67 [",
+        "0/1/0",
+        "-33.33 [",
+        " [bold] ",
+        "2+1",
+        "tuned: worst dialect fr-CA 50.00 %, best [bold] 0.00 %, gap 50.00 points",
+        "runaway outputs of 3: tuned 0, base 0",
+        "most errors per words in b1 (1/2)",
+        "normalisers: fr french-1",
+        "3 fragments, 4 s of audio in all but 1 of them",
+        "tuned: decoded in 1.5 s",
+        "2000 times",
+    ):
+        assert piece in text, f"{piece}\n{text}"
+
+
+def test_one_voice_is_said_so() -> None:
+    text = printed(score(FRAGMENTS[:1], ["un"]))
+    assert "one voice only" in text
+    assert "66.67" in text
+    assert "66.67 [" not in text
+    assert "change" not in text
+
+
+def test_a_report_without_figures_prints() -> None:
+    text = printed(score(FRAGMENTS, [None] * 3))
+    assert "3 fragments could not be decoded" in text
+    assert "–" in text
