@@ -1,6 +1,6 @@
 """The one loader of recordings, for training and for inference: any file in, mono float32 at 16 kHz out.
 
-libsndfile reads wav, flac, mp3, opus and the like; what it does not know (m4a, webm, the sound of a video) PyAV reads.
+libsndfile reads wav, flac, opus and the like; PyAV reads mp3, ogg, m4a, webm and the sound of a video.
 No ffmpeg program is needed, and the content decides what a file is, not its name; only G.722, which has no header, goes
 by its ending. Channels are averaged, and every rate goes through one resampler (soxr, high quality).
 
@@ -73,6 +73,11 @@ def load_audio(path: str | Path, start: float = 0.0, duration: float | None = No
         decoded = (len(buffer) // 4 + offset) / SAMPLE_RATE
         if falls_short(decoded, end):
             raise cut_short(path, source.info.duration, decoded, source.fault)
+    # Some decoders give what an encoder padded; the header knows better where the recording ends.
+    total = round(source.info.duration * SAMPLE_RATE) - offset
+    padded = len(buffer) // 4 - total
+    if 0 < padded <= END_TOLERANCE * SAMPLE_RATE:
+        stop = total if stop is None else min(stop, total)
     samples = np.frombuffer(buffer, dtype=np.float32)[begin:stop]
     if not len(samples):
         raise AudioError(f"{path} gives no samples for the span asked for (start {start} s, duration {duration} s)")

@@ -1,4 +1,4 @@
-"""Open recordings: libsndfile where it can, PyAV for the rest; both give mono blocks from any frame on."""
+"""Open recordings: libsndfile where it is exact, PyAV for the rest; both give mono blocks from any frame on."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ _SHORTFALL = 0.01
 _PREROLL = 0.5
 # Formats without a header, which only the file's ending can tell.
 _RAW_FORMATS = {".g722": "g722"}
+# libsndfile 1.2 reads these in one go only: each further read seeks, and that breaks an mp3 for up to 40 ms, loses the
+# place in Vorbis by up to a millisecond; and it mistakes the length of an mp3 that does not state it.
+_INEXACT = ("MPEG", "VORBIS")
 # libsndfile's way to say that it does not know the length.
 _UNKNOWN_FRAMES = 1 << 62
 
@@ -88,8 +91,7 @@ def open_source(path: Path) -> Iterator[Source]:
             file = stack.enter_context(soundfile.SoundFile(handle.fileno(), closefd=False))
         except soundfile.LibsndfileError:
             file = None
-        # libsndfile seeks in Vorbis up to a millisecond wrong, and does not know how long a streamed flac is.
-        if file is None or file.subtype == "VORBIS" or file.frames >= _UNKNOWN_FRAMES:
+        if file is None or file.subtype.startswith(_INEXACT) or file.frames >= _UNKNOWN_FRAMES:
             yield _open_av(path)
         elif file.frames == 0:
             raise AudioError(f"{path} holds no sound: 0 samples")
@@ -172,8 +174,10 @@ class AvSource:
 
     def _duration(self, container: Any, stream: Any) -> float:
         """Seconds as the header has them; where it has none, the packets are counted, not decoded."""
-        # A stream without a start has no header: its length would be a guess from the bit rate.
-        if stream.start_time is not None:
+        # Without a header the length would be a guess from the bit rate; such a stream has no start, and an mp3 whose
+        # first frame does not describe it starts at 0.
+        described = stream.start_time if container.format.name == "mp3" else stream.start_time is not None
+        if described:
             # Matroska (webm too) has one length for all tracks, and the picture may outlast the sound; most writers
             # tag each track with its own.
             matroska = "matroska" in container.format.name
