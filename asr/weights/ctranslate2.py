@@ -61,13 +61,16 @@ def parse_model_bin(buffer: mmap.mmap | bytearray, source: object) -> Weights:
     """
     try:
         tensors = _Reader(buffer, source).tensors()
-    except (struct.error, ValueError, RuntimeError):
-        raise WeightsError(f"{source} is cut short or no CTranslate2 model") from None
-    if any(name.endswith("/weight_scale") for name in tensors):
-        raise WeightsError(f"{source} is quantised to integers; convert it again with quantization float16 or float32")
-    state = dict(_openai_names(tensors))
-    audio_heads, text_heads = (int(tensors[f"{side}/num_heads"]) for side in ("encoder", "decoder"))
-    return Weights(dims_of(state, audio_heads, text_heads, source), state)
+        if any(name.endswith("/weight_scale") for name in tensors):
+            raise WeightsError(f"{source} is quantised to integers; convert it again with float16 or float32")
+        state = dict(_openai_names(tensors))
+        heads = int(tensors["encoder/num_heads"]), int(tensors["decoder/num_heads"])
+    except (struct.error, ValueError, RuntimeError, KeyError):
+        raise WeightsError(f"{source} is cut short or no CTranslate2 model of Whisper") from None
+    output = tensors.get("decoder/projection/weight")
+    if output is not None and not torch.equal(output, state["decoder.token_embedding.weight"]):
+        raise WeightsError(f"{source} has an output layer of its own; Whisper's is its token embedding")
+    return Weights(dims_of(state, *heads, source), state)
 
 
 class _Reader:
@@ -104,7 +107,10 @@ class _Reader:
         if spec != "WhisperSpec":
             raise WeightsError(f"{self.source} is no Whisper model but a {spec!r}")
         self.number("I")
-        return {self.string(): self.tensor() for _ in range(self.number("I"))}
+        tensors = {self.string(): self.tensor() for _ in range(self.number("I"))}
+        # Of equal tensors only one is stored: the output layer, but also a bias that happens to be like another.
+        tensors.update({self.string(): tensors[self.string()] for _ in range(self.number("I"))})
+        return tensors
 
 
 def _openai_names(tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -58,7 +58,7 @@ def read_huggingface(folder: Path) -> Weights:
         state[name] = tensor
     dims = dims_of(state, config.get("encoder_attention_heads", 0), config.get("decoder_attention_heads", 0), folder)
     if output is not None and not torch.equal(output, state["decoder.token_embedding.weight"]):
-        raise WeightsError(f"{folder} has an output layer of its own (untied from the token embedding)")
+        raise WeightsError(f"{folder} has an output layer of its own; Whisper's is its token embedding")
     generation = folder / "generation_config.json"
     heads = _json(generation).get("alignment_heads") if generation.is_file() else None
     return Weights(dims, state, heads)

@@ -101,9 +101,12 @@ def _from_cache(name: str, cache_dir: Path) -> Weights:
     if not path.is_file():
         raise WeightsError(f"{path} does not exist")
     digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(_BLOCK):
-            digest.update(block)
+    try:
+        with path.open("rb") as handle:
+            while block := handle.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error}") from None
     _check(digest.hexdigest(), sha256, path)
     return read_openai(path)
 

@@ -56,7 +56,7 @@ def dims_of(state: Mapping[str, Tensor], audio_heads: int, text_heads: int, sour
         )
     except KeyError as error:
         raise WeightsError(f"{source} is no Whisper model: it has no tensor {error}") from None
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, TypeError, AttributeError):
         raise WeightsError(f"{source} is no Whisper model: its tensors have other shapes") from None
 
 
@@ -83,7 +83,7 @@ def build_model(weights: Weights, source: object) -> Whisper:
     try:
         model.load_state_dict(dict(weights.state))
     except RuntimeError as error:
-        raise WeightsError(f"{source} is no complete Whisper model: {error}") from None
+        raise WeightsError(f"{source} is no complete Whisper model: {_one_line(error)}") from None
     if weights.alignment_heads is not None:
         _set_alignment_heads(model, weights.alignment_heads, source)
     return model
@@ -95,11 +95,20 @@ def _layers(state: Mapping[str, Tensor], side: str) -> int:
 
 def _set_alignment_heads(model: Whisper, pairs: Sequence[Sequence[int]], source: object) -> None:
     mask = torch.zeros(model.dims.n_text_layer, model.dims.n_text_head, dtype=torch.bool)
-    for layer, head in pairs:
-        if not (0 <= layer < mask.shape[0] and 0 <= head < mask.shape[1]):
-            raise WeightsError(
-                f"{source} names alignment head {head} of layer {layer}, but the decoder has "
-                f"{mask.shape[0]} layers of {mask.shape[1]} heads"
-            )
-        mask[layer, head] = True
+    try:
+        for layer, head in pairs:
+            if min(layer, head) < 0:
+                raise IndexError
+            mask[layer, head] = True
+    except (IndexError, TypeError, ValueError):
+        raise WeightsError(
+            f"{source} names alignment heads {pairs} that its decoder of {mask.shape[0]} layers with {mask.shape[1]} "
+            "heads does not have"
+        ) from None
     model.register_buffer("alignment_heads", mask.to_sparse(), persistent=False)
+
+
+def _one_line(error: Exception) -> str:
+    """torch lists every tensor, a line each; the first few tell enough."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:300] + " ..."
