@@ -7,21 +7,24 @@ an entry of our own, `CheckpointInfo`, made of plain types only, so that ``weigh
 from __future__ import annotations
 
 import errno
-import pickle
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from whisper.model import ModelDimensions, Whisper
+import whisper
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
-from asr.errors import CheckpointError
+from asr.errors import CheckpointError, WeightsError
 from asr.files import atomic_write
 from asr.model.adapt import merge_adapters
 from asr.model.network import DialectWhisper, Window
+from asr.weights import load_base_model
+from asr.weights.openai import OWN_ENTRY, read_openai
+from asr.weights.state import build_model
 
 FORMAT_VERSION = 1
-_ENTRY = "dialect_asr"
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,9 @@ class CheckpointInfo:
     format_version: int = FORMAT_VERSION
 
 
+_INFO = TypeAdapter(CheckpointInfo)
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A loaded checkpoint: the model, ready to run, and what the file says about it."""
@@ -71,11 +77,17 @@ def save_checkpoint(model: DialectWhisper, info: CheckpointInfo, path: str | Pat
     weights = {
         name: tensor.detach().to("cpu", torch.float16).contiguous()
         for name, tensor in model.whisper.state_dict().items()
-        if name != "alignment_heads"
     }
     heads = model.whisper.alignment_heads.to_dense().nonzero().tolist()
-    entry = {**asdict(info), "window": model.window, "margin": model.margin, "alignment_heads": heads}
-    payload = {"dims": asdict(model.whisper.dims), "model_state_dict": weights, _ENTRY: entry}
+    info = replace(info, window=model.window, margin=model.margin, alignment_heads=heads)
+    try:
+        entry = _INFO.dump_python(info, mode="json")
+    except PydanticSerializationError as error:
+        raise CheckpointError(
+            f"cannot save the checkpoint {path}: its metrics or training configuration hold more than numbers, texts, "
+            f"lists and dictionaries ({error}); convert them first"
+        ) from error
+    payload = {"dims": asdict(model.whisper.dims), "model_state_dict": weights, OWN_ENTRY: entry}
     try:
         with atomic_write(path, "wb") as handle:
             torch.save(payload, handle)
@@ -90,69 +102,58 @@ def save_checkpoint(model: DialectWhisper, info: CheckpointInfo, path: str | Pat
         ) from error
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint's raw content with ``weights_only=True``.
+def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
+    """Load a checkpoint of this project, or a base model, which runs padded.
+
+    Args:
+        name_or_path: A ``.pt`` written by `save_checkpoint`, or anything `asr.weights.load_base_model` takes: a name
+            such as ``base``, an openai ``.pt``, a Hugging Face folder, a CTranslate2 folder.
+        device: Where the weights go, in float32.
+
+    Returns:
+        The model in evaluation mode, and what the file says about itself; for a base model only its name.
 
     Raises:
-        CheckpointError: If the file is missing, cut short, or no Whisper checkpoint.
+        CheckpointError: If a file is missing, cut short, of a newer format, or its weights do not fit its sizes.
+        WeightsError: If a named base model is found nowhere, or a folder holds none.
     """
-    path = Path(path)
+    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    if name in whisper.available_models():
+        model, info = DialectWhisper(load_base_model(name)), CheckpointInfo(base_model=name)
+    elif path.is_dir():
+        model, info = DialectWhisper(load_base_model(path)), CheckpointInfo(base_model=path.resolve().name)
+    else:
+        model, info = _load_file(path)
+    return Checkpoint(model.to(device).eval(), info)
+
+
+def _load_file(path: Path) -> tuple[DialectWhisper, CheckpointInfo]:
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}; give the path of a .pt file, or train one first")
-    try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: it is cut short, damaged, or holds more than plain tensors "
-            f"({reason}); copy or save it again"
-        ) from error
-    if not isinstance(payload, dict) or not {"dims", "model_state_dict"} <= payload.keys():
-        raise CheckpointError(f"{path} is no Whisper checkpoint: it has no 'dims' and 'model_state_dict'")
-    return payload
+            f"no checkpoint '{path}': it is no file or folder, and no base model, whose names are "
+            + ", ".join(whisper.available_models())
+        )
+    try:
+        weights = read_openai(path)
+        info = CheckpointInfo(base_model=path.stem) if weights.own is None else _read_info(weights.own, path)
+        network = build_model(weights, path)
+    except WeightsError as error:
+        raise CheckpointError(f"{error}; copy or save the checkpoint again") from error
+    return DialectWhisper(network, info.window, info.margin), info
 
 
-def checkpoint_info(payload: dict[str, Any], path: str | Path) -> CheckpointInfo:
-    """What a checkpoint's content says about itself; a stock openai file is a padded base model.
-
-    Raises:
-        CheckpointError: If the file was written by a newer format version.
-    """
-    entry = payload.get(_ENTRY)
-    if entry is None:
-        return CheckpointInfo(base_model=Path(path).stem)
-    version = entry.get("format_version", 0)
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+def _read_info(entry: object, path: Path) -> CheckpointInfo:
+    version = entry.get("format_version") if isinstance(entry, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has checkpoint format {version}, this version of the package reads up to {FORMAT_VERSION}; "
             "upgrade dialect-asr"
         )
-    known = {item.name for item in fields(CheckpointInfo)}
-    return CheckpointInfo(**{key: value for key, value in entry.items() if key in known})
-
-
-def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
-    """Load a checkpoint written by `save_checkpoint`, or a stock openai ``.pt`` file.
-
-    Args:
-        path: The ``.pt`` file.
-        device: Where the weights go, in float32.
-
-    Raises:
-        CheckpointError: If the file is missing, cut short, of a newer format, or its weights do not fit its sizes.
-    """
-    payload = read_checkpoint(path)
-    info = checkpoint_info(payload, path)
     try:
-        whisper = Whisper(ModelDimensions(**payload["dims"]))
-        whisper.load_state_dict(payload["model_state_dict"], strict=True)
-    except (TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(f"the weights in {path} do not fit the sizes it names: {reason}") from error
-    if info.alignment_heads:
-        mask = torch.zeros(whisper.dims.n_text_layer, whisper.dims.n_text_head, dtype=torch.bool)
-        layers, heads = zip(*info.alignment_heads, strict=True)
-        mask[list(layers), list(heads)] = True
-        whisper.register_buffer("alignment_heads", mask.to_sparse(), persistent=False)
-    model = DialectWhisper(whisper, info.window, info.margin).to(device)
-    return Checkpoint(model.eval(), info)
+        return _INFO.validate_python(entry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, (OWN_ENTRY, *first["loc"])))
+        raise CheckpointError(
+            f"{path} was not saved by this package, or was changed: {where}: {first['msg']}; save the checkpoint again"
+        ) from None

@@ -20,11 +20,13 @@ class Weights:
         dims: Sizes of the model.
         state: openai-whisper's state dict, in any float type.
         alignment_heads: (layer, head) pairs of the decoder whose attention follows time, or None when unknown.
+        own: The entry that this project adds to its checkpoints, unchecked; None in files of others.
     """
 
     dims: ModelDimensions
     state: Mapping[str, Tensor]
     alignment_heads: Sequence[Sequence[int]] | None = None
+    own: object = None
 
 
 def dims_of(state: Mapping[str, Tensor], audio_heads: int, text_heads: int, source: object) -> ModelDimensions:
