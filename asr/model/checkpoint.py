@@ -88,6 +88,15 @@ def save_checkpoint(model: DialectWhisper, info: CheckpointInfo, path: str | Pat
             f"lists and dictionaries ({error}); convert them first"
         ) from error
     payload = {"dims": asdict(model.whisper.dims), "model_state_dict": weights, OWN_ENTRY: entry}
+    write_torch(payload, path)
+
+
+def write_torch(payload: dict[str, Any], path: str | Path) -> None:
+    """Write with ``torch.save``, whole or not at all.
+
+    Raises:
+        CheckpointError: If the disk is full or the folder cannot be written; an older file at ``path`` stays as it was.
+    """
     try:
         with atomic_write(path, "wb") as handle:
             torch.save(payload, handle)

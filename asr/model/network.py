@@ -36,6 +36,10 @@ class Encoded:
     num_frames: Tensor
     mask: Tensor | None
 
+    def select(self, rows: list[int]) -> Encoded:
+        """Return some rows of the batch."""
+        return Encoded(self.states[rows], self.num_frames[rows], None if self.mask is None else self.mask[rows])
+
 
 @dataclass
 class DecoderCache:
