@@ -32,12 +32,12 @@ class Transcript:
     """Everything the recogniser says about one recording or fragment.
 
     Attributes:
-        id: The fragment's id, or the file name of a recording.
+        id: The fragment's id, or the file name of a recording; empty for samples that came without one.
         text: All segments' text, joined.
         language: Whisper's language code.
         dialect: BCP 47 tag where one is known, else None.
         duration: Seconds of audio heard.
-        segments: In order of time.
+        segments: In order of time; none where nothing was heard.
     """
 
     id: str

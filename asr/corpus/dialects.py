@@ -53,6 +53,20 @@ def goes_with(tag: str, language: str) -> bool:
         tag: A valid BCP 47 tag.
         language: Whisper's code.
     """
-    own = langcodes.Language.get(tag).language or ""
-    own = _SAME.get(own, own)
+    own = _whisper_code(tag)
     return language in {own} | _ALSO.get(own, set()) or own not in WHISPER_LANGUAGES
+
+
+def implied_language(tag: str) -> str | None:
+    """Whisper's code for the language that a dialect is of: ``fr`` for ``fr-CA``; None for ``gsw-CH`` and the like.
+
+    Args:
+        tag: A valid BCP 47 tag.
+    """
+    own = _whisper_code(tag)
+    return own if own in WHISPER_LANGUAGES else None
+
+
+def _whisper_code(tag: str) -> str:
+    own = langcodes.Language.get(tag).language or ""
+    return _SAME.get(own, own)

@@ -14,6 +14,7 @@ from torch import Tensor
 from whisper.decoding import BeamSearchDecoder, DecodingOptions, DecodingResult, DecodingTask, Inference
 from whisper.tokenizer import get_tokenizer
 
+from asr.errors import ConfigError
 from asr.model.network import DecoderCache, DialectWhisper, Encoded
 
 
@@ -25,11 +26,19 @@ class DecodeOptions:
         beam_size: None decodes greedily.
         prompt: Text put before the transcript, in the slot Whisper keeps for it.
         max_tokens: Most tokens of one fragment; None is Whisper's own limit, half the text context.
+
+    Raises:
+        ConfigError: A number is below 1.
     """
 
     beam_size: int | None = None
     prompt: str | None = None
     max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("beam_size", self.beam_size), ("max_tokens", self.max_tokens)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be 1 or more, or None, found {value}")
 
 
 class _MaskedInference(Inference):

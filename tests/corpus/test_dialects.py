@@ -2,7 +2,7 @@
 
 import pytest
 
-from asr.corpus.dialects import WHISPER_LANGUAGES, goes_with, tag_fault
+from asr.corpus.dialects import WHISPER_LANGUAGES, goes_with, implied_language, tag_fault
 
 
 def test_languages_are_those_of_whisper() -> None:
@@ -58,3 +58,11 @@ def test_dialects_that_go_with_a_language(tag: str, language: str) -> None:
 )
 def test_dialects_that_do_not(tag: str, language: str) -> None:
     assert not goes_with(tag, language)
+
+
+@pytest.mark.parametrize(
+    ("tag", "language"),
+    [("fr-CA", "fr"), ("EN-gb-x-cumbria", "en"), ("nb-NO", "no"), ("cmn-CN", "zh"), ("gsw-CH", None), ("gcf", None)],
+)
+def test_a_dialect_implies_its_language_where_whisper_knows_it(tag: str, language: str | None) -> None:
+    assert implied_language(tag) == language

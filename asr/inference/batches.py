@@ -1,0 +1,98 @@
+"""Reading ahead in threads, drawing batches of like length, and giving results back in the order of the input.
+
+None of it grows with the number of items, and which items share a batch depends on them alone, not on how fast they
+were read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def read_ahead(load: Callable[[Item], Result], items: Iterable[Item], *, workers: int, depth: int) -> Iterator[Result]:
+    """Call ``load`` for every item in threads and yield what it returns, in order.
+
+    Args:
+        load: Called in a thread; what it raises is raised here, in the place of its item.
+        items: Read in the caller's thread, at most ``depth`` items ahead.
+        workers: Number of threads.
+        depth: Most items that are being loaded, or are loaded and not yet asked for.
+    """
+    ahead: deque[Future[Result]] = deque()
+    executor = ThreadPoolExecutor(workers, thread_name_prefix="read-ahead")
+    try:
+        for item in items:
+            ahead.append(executor.submit(load, item))
+            if len(ahead) >= depth:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+class Pool(Generic[Item]):
+    """Items that wait for a batch; short and long ones are kept apart, so that little of a batch is padding.
+
+    Args:
+        batch: Most length of a batch: its longest item's, times its items.
+        capacity: Length from which on the pool is full.
+    """
+
+    def __init__(self, batch: int, capacity: int) -> None:
+        self.batch = batch
+        self.capacity = capacity
+        self._waiting: list[tuple[int, Item]] = []
+        self._length = 0
+
+    def __len__(self) -> int:
+        """Number of items that wait."""
+        return len(self._waiting)
+
+    @property
+    def full(self) -> bool:
+        """Whether a batch should be drawn before anything is added."""
+        return self._length >= self.capacity
+
+    def add(self, item: Item, length: int) -> None:
+        """Add an item and how long it is."""
+        self._waiting.append((length, item))
+        self._length += length
+
+    def draw(self) -> list[Item]:
+        """Take out the item that waits longest, and as many of those next to it in length as the batch may hold.
+
+        The oldest is always among them: nothing waits for longer than it takes to empty the pool. An item that is
+        longer than a batch is a batch of its own.
+        """
+        oldest = self._waiting[0][0]
+        by_likeness = sorted(range(len(self._waiting)), key=lambda index: abs(self._waiting[index][0] - oldest))
+        drawn: list[int] = []
+        longest = oldest
+        for index in by_likeness:
+            longest = max(longest, self._waiting[index][0])
+            if drawn and longest * (len(drawn) + 1) > self.batch:
+                break
+            drawn.append(index)
+        taken = set(drawn)
+        batch = [self._waiting[index] for index in sorted(drawn)]
+        self._waiting = [entry for index, entry in enumerate(self._waiting) if index not in taken]
+        self._length -= sum(length for length, _ in batch)
+        return [item for _, item in batch]
+
+
+def in_order(numbered: Iterable[tuple[int, Result]]) -> Iterator[Result]:
+    """Yield results, numbered from 0 and in any order, by their number, each as soon as those before it are there."""
+    early: dict[int, Result] = {}
+    following = 0
+    for number, result in numbered:
+        early[number] = result
+        while following in early:
+            yield early.pop(following)
+            following += 1

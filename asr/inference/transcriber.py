@@ -1,0 +1,303 @@
+"""`Transcriber`: recordings, fragments or samples in, transcripts out, in batches and in order.
+
+Shapes: B batch, N samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from whisper.decoding import DecodingResult
+from whisper.tokenizer import get_tokenizer
+
+from asr.audio import SAMPLE_RATE, load_audio, probe
+from asr.corpus.dialects import goes_with, implied_language, tag_fault
+from asr.errors import AsrError, AudioError, ConfigError, ManifestError
+from asr.fragment import Fragment
+from asr.inference.batches import Pool, in_order, read_ahead
+from asr.inference.decoding import DecodeOptions, decode, detect_language
+from asr.model.checkpoint import Checkpoint, load_checkpoint
+from asr.model.features import MAX_SAMPLES
+from asr.model.network import Encoded
+from asr.transcript import Segment, Transcript
+
+Samples = npt.NDArray[np.float32]
+# What can be transcribed: a recording's path, a fragment, or mono samples at 16 kHz.
+Audio = str | Path | Fragment | Samples
+
+_MAX_SECONDS = MAX_SAMPLES // SAMPLE_RATE
+# Batches that are read ahead, to choose those of like length from.
+_POOLED_BATCHES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    """One item, loaded: samples float32 [N]; a language of None is to be detected."""
+
+    number: int
+    id: str
+    samples: Samples
+    language: str | None
+    dialect: str | None
+
+
+class Transcriber:
+    """Turns recordings of at most 30 s into transcripts.
+
+    Args:
+        checkpoint: A loaded checkpoint, or what `load_checkpoint` takes: a ``.pt`` file, or a base model's name.
+        device: ``cpu``, ``cuda``, ``cuda:1`` …; ``auto`` is the first GPU if there is one, and where its weights
+            already are for a loaded checkpoint. Another device moves a loaded checkpoint's model.
+        batch_seconds: Most seconds of encoder window decoded at once: 30 per item in a padded window, the item's own
+            length and the margin in a tight one.
+        options: How text is searched for; greedily when None.
+        workers: Threads that load audio.
+
+    Attributes:
+        checkpoint: The loaded checkpoint.
+        languages: The codes of the languages that the model knows.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be loaded.
+        WeightsError: The base model is found nowhere.
+        ConfigError: The device, ``batch_seconds`` or ``workers`` cannot work.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint | str | Path,
+        *,
+        device: str = "auto",
+        batch_seconds: float = 240.0,
+        options: DecodeOptions | None = None,
+        workers: int = 4,
+    ) -> None:
+        if not 0 < batch_seconds < float("inf"):
+            raise ConfigError(f"batch_seconds must be a number of seconds above 0, found {batch_seconds}")
+        if workers < 1:
+            raise ConfigError(f"workers must be 1 or more, found {workers}")
+        self.batch_seconds = batch_seconds
+        self.options = options or DecodeOptions()
+        self.workers = workers
+        if not isinstance(checkpoint, Checkpoint):
+            checkpoint = load_checkpoint(checkpoint, _find_device(device))
+        elif device != "auto":
+            checkpoint.model.to(_find_device(device))
+        self.checkpoint = checkpoint
+        self._model = checkpoint.model
+        whisper = self._model.whisper
+        self.languages: tuple[str, ...] = ("en",)
+        if whisper.is_multilingual:
+            self.languages = get_tokenizer(True, num_languages=whisper.num_languages).all_language_codes
+
+    def transcribe(self, audio: Audio, *, language: str | None = None, dialect: str | None = None) -> Transcript:
+        """Transcribe one recording, fragment or array.
+
+        Args:
+            audio: A recording's path, a fragment, or samples float32 [N] at 16 kHz.
+            language: Whisper's code; by default the fragment's own, or else what the model detects.
+            dialect: BCP 47 tag; by default the fragment's own. Without a language it implies its own language, if
+                the model knows that.
+
+        Raises:
+            AudioError: The audio cannot be read, is no float32 [N], holds NaN, is empty or longer than 30 s.
+            ManifestError: The fragment's language is none that the model knows.
+            ConfigError: The language or the dialect is not known, or they do not go together.
+        """
+        (result,) = self.transcribe_many([audio], language=language, dialect=dialect)
+        if isinstance(result, AsrError):
+            raise result
+        return result
+
+    def transcribe_many(
+        self, items: Iterable[Audio | AsrError], *, language: str | None = None, dialect: str | None = None
+    ) -> Iterator[Transcript | AsrError]:
+        """Transcribe a stream; results come in its order, and memory does not grow with its length.
+
+        Some batches are read ahead, so that clips of like length can be decoded together.
+
+        Args:
+            items: As for `transcribe`. An error among them is passed on in its place, so that the broken lines of
+                `asr.fragment.read_numbered` need not be taken out.
+            language: Of all items; see `transcribe`.
+            dialect: Of all items; see `transcribe`.
+
+        Returns:
+            One transcript per item, or the error that says why there is none; the rest goes on.
+
+        Raises:
+            ConfigError: The language or the dialect is not known, or they do not go together.
+            AsrError: While iterating: the device's memory is too small for a batch.
+        """
+        self._check(language, dialect)
+        if language is None and dialect is not None:
+            implied = implied_language(dialect)
+            language = implied if implied in self.languages else None
+        return in_order(self._results(items, language, dialect))
+
+    def _check(self, language: str | None, dialect: str | None) -> None:
+        if language is not None and language not in self.languages:
+            raise ConfigError(
+                f"language {language!r} is none that the model knows; it knows {', '.join(self.languages)}"
+            )
+        if dialect is None:
+            return
+        if fault := tag_fault(dialect):
+            raise ConfigError(f"dialect {dialect!r} is no BCP 47 tag such as 'fr-CA' or 'en-GB-x-cumbria': {fault}")
+        if language is not None and not goes_with(dialect, language):
+            raise ConfigError(f"dialect {dialect!r} does not go with language {language!r}; leave one of them out")
+
+    def _results(
+        self, items: Iterable[Audio | AsrError], language: str | None, dialect: str | None
+    ) -> Iterator[tuple[int, Transcript | AsrError]]:
+        """Yield results with the number of their item, in the order in which they are ready."""
+
+        def load(numbered: tuple[int, Audio | AsrError]) -> tuple[int, _Clip | AsrError]:
+            number, item = numbered
+            try:
+                return number, self._load(number, item, language, dialect)
+            except AsrError as error:
+                return number, error
+
+        batch = round(self.batch_seconds * SAMPLE_RATE)
+        pool: Pool[_Clip] = Pool(batch, _POOLED_BATCHES * batch)
+        # Whatever their length, clips that are being read take no more memory than those in the pool may.
+        depth = max(2 * self.workers, _POOLED_BATCHES * batch // MAX_SAMPLES)
+        for number, clip in read_ahead(load, enumerate(items), workers=self.workers, depth=depth):
+            if isinstance(clip, AsrError):
+                yield number, clip
+                continue
+            length = self._model.window_samples(torch.tensor(len(clip.samples)))
+            pool.add(clip, int(length))
+            if pool.full:
+                yield from self._hear(pool.draw())
+        while pool:
+            yield from self._hear(pool.draw())
+
+    def _load(self, number: int, item: Audio | AsrError, language: str | None, dialect: str | None) -> _Clip:
+        if isinstance(item, AsrError):
+            raise item
+        if isinstance(item, np.ndarray):
+            return _Clip(number, "", _checked(item), language, dialect)
+        if not isinstance(item, Fragment):
+            return _Clip(number, Path(item).name, _read(item, 0.0, None), language, dialect)
+        language = language or item.language
+        if language not in self.languages:
+            raise ManifestError(
+                f"fragment {item.id!r} is in {language!r}, which the model does not know; give the language it is "
+                "to be heard as, or take a model that knows it"
+            )
+        samples = _read(item.audio, item.start, item.duration)
+        return _Clip(number, item.id, samples, language, dialect or item.dialect)
+
+    def _hear(self, clips: list[_Clip]) -> list[tuple[int, Transcript]]:
+        """Transcribe a batch: one encoder pass, one search per language."""
+        # Half precision is for the GPU; on a CPU it would be slower.
+        precision = torch.autocast("cuda", torch.float16, enabled=self._model.device.type == "cuda")
+        heard = []
+        try:
+            with torch.inference_mode(), precision:
+                encoded = self._encode(clips)
+                languages = self._languages(clips, encoded)
+                for language in sorted(set(languages)):
+                    rows = [row for row, found in enumerate(languages) if found == language]
+                    results = decode(self._model, encoded.select(rows), language, self.options)
+                    heard += [_transcript(clips[row], result) for row, result in zip(rows, results, strict=True)]
+        except torch.OutOfMemoryError as error:
+            raise AsrError(
+                f"{self._model.device} has too little memory to decode {self.batch_seconds:g} s at once; choose a "
+                "smaller batch_seconds or beam"
+            ) from error
+        return heard
+
+    def _encode(self, clips: list[_Clip]) -> Encoded:
+        lengths = [len(clip.samples) for clip in clips]
+        audio = torch.zeros(len(clips), max(lengths))
+        for row, clip in zip(audio.numpy(), clips, strict=True):
+            row[: len(clip.samples)] = clip.samples
+        device = self._model.device
+        num_samples = self._model.window_samples(torch.tensor(lengths)).to(device)
+        return self._model.encode(*self._model.features(audio.to(device), num_samples))
+
+    def _languages(self, clips: list[_Clip], encoded: Encoded) -> list[str]:
+        """The language of each clip, detected where it is not given."""
+        unknown = [row for row, clip in enumerate(clips) if clip.language is None]
+        detected = iter(detect_language(self._model, encoded.select(unknown)) if unknown else ())
+        return [clip.language or next(detected) for clip in clips]
+
+
+def _find_device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        # Whether it is there, only a tensor tells.
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {name!r} cannot be used ({reason}); choose auto, cpu, cuda or cuda:N") from None
+
+
+def _read(path: str | Path, start: float, duration: float | None) -> Samples:
+    """Load a recording or a span of it (seconds) as float32 [N], unless it is too long, which its header tells."""
+    try:
+        seconds = probe(path).duration - start if duration is None else duration
+        if round(seconds * SAMPLE_RATE) > MAX_SAMPLES:
+            raise _too_long(str(path), seconds)
+        samples = load_audio(path, start, duration)
+    except OSError as error:  # while it is being read: a share that went away, say
+        raise AudioError(f"{path} cannot be read: {error.strerror or error}") from error
+    if len(samples) > MAX_SAMPLES:
+        raise _too_long(str(path), len(samples) / SAMPLE_RATE)
+    return samples
+
+
+def _checked(samples: npt.NDArray[np.generic]) -> Samples:
+    """Refuse samples that are no finite float32 [N] of at most 30 s."""
+    if samples.dtype != np.float32 or samples.ndim != 1:
+        raise AudioError(
+            f"samples must be a 1-D float32 array in -1 to 1 at 16 kHz, found {samples.dtype} of shape "
+            f"{samples.shape}; average its channels, scale and convert it first"
+        )
+    if not len(samples):
+        raise AudioError("the array of samples is empty; there is nothing to hear")
+    if len(samples) > MAX_SAMPLES:
+        raise _too_long("the array of samples", len(samples) / SAMPLE_RATE)
+    finite = np.isfinite(samples)
+    if not finite.all():
+        raise AudioError(
+            f"the array of samples holds NaN or an infinite value at {int(finite.argmin()) / SAMPLE_RATE:.3f} s; "
+            "repair or leave it out"
+        )
+    return samples.astype(np.float32, copy=False)
+
+
+def _too_long(what: str, seconds: float) -> AudioError:
+    return AudioError(
+        f"{what} lasts {seconds:.2f} s, and Whisper hears {_MAX_SECONDS} s at once; cut it into fragments of at most "
+        f"{_MAX_SECONDS} s"
+    )
+
+
+def _transcript(clip: _Clip, result: DecodingResult) -> tuple[int, Transcript]:
+    duration = len(clip.samples) / SAMPLE_RATE
+    segment = Segment(
+        start=0.0,
+        end=duration,
+        text=result.text,
+        avg_logprob=result.avg_logprob,
+        no_speech_prob=result.no_speech_prob,
+        compression_ratio=result.compression_ratio,
+    )
+    return clip.number, Transcript(
+        id=clip.id,
+        text=result.text,
+        language=result.language,
+        dialect=clip.dialect,
+        duration=duration,
+        segments=(segment,) if result.text else (),
+    )
