@@ -9,6 +9,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from asr.errors import ConfigError
 from asr.model.network import DialectWhisper
 
 AdaptMode = Literal["full", "frozen_encoder", "decoder_only", "lora"]
@@ -32,14 +33,18 @@ class LoraOptions:
 
 
 def adapt(model: DialectWhisper, mode: AdaptMode, lora: LoraOptions | None = None) -> None:
-    """Set which weights learn, in place.
+    """Set which weights learn, in place; adapters that are already there are merged first.
 
     Args:
         model: The model to train.
         mode: ``full``; ``frozen_encoder`` (the decoder and the output embedding learn); ``decoder_only`` (the
             decoder's blocks learn, the token embedding, which is also the output layer, stays); ``lora``.
         lora: Adapter sizes for ``mode="lora"``.
+
+    Raises:
+        ConfigError: If the adapters' targets name no linear layer of the model.
     """
+    merge_adapters(model)
     model.whisper.requires_grad_(mode == "full")
     if mode == "frozen_encoder":
         model.whisper.decoder.requires_grad_(True)
@@ -48,6 +53,7 @@ def adapt(model: DialectWhisper, mode: AdaptMode, lora: LoraOptions | None = Non
         model.whisper.decoder.ln.requires_grad_(True)
     elif mode == "lora":
         options = lora or LoraOptions()
+        _check_targets(model, options.targets)
         config = LoraConfig(
             r=options.rank,
             lora_alpha=options.alpha,
@@ -57,13 +63,36 @@ def adapt(model: DialectWhisper, mode: AdaptMode, lora: LoraOptions | None = Non
         inject_adapter_in_model(config, model.whisper)
 
 
+def has_adapters(model: DialectWhisper) -> bool:
+    """Whether low-rank adapters stand beside the weights."""
+    return any(isinstance(module, LoraLayer) for module in model.whisper.modules())
+
+
 def merge_adapters(model: DialectWhisper) -> None:
-    """Add low-rank updates into the weights and take the adapters out, in place; no-op without adapters."""
+    """Add low-rank updates into the weights and take the adapters out, in place; no-op without adapters.
+
+    The weights that had adapters stay frozen until `adapt` says otherwise.
+    """
     for parent in list(model.whisper.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, LoraLayer):
-                child.merge(safe_merge=True)
+                child.merge()
                 setattr(parent, name, child.get_base_layer())
+    # peft's own mark of a model with adapters: left behind, it would warn of a second set when the next one comes.
+    if hasattr(model.whisper, "peft_config"):
+        del model.whisper.peft_config
+
+
+def _check_targets(model: DialectWhisper, targets: tuple[str, ...]) -> None:
+    # peft is content when one of several names fits.
+    layers = [name for name, module in model.whisper.named_modules() if isinstance(module, nn.Linear)]
+    unknown = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in layers)]
+    if unknown or not targets:
+        raise ConfigError(
+            f"adapter.lora.targets is [{', '.join(targets)}], of which the model has no linear layer "
+            f"[{', '.join(unknown)}]; use query, key, value, out, mlp.0, mlp.2 or longer endings of a layer's name, "
+            f"such as {layers[-1]}"
+        )
 
 
 def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:

@@ -6,7 +6,9 @@ an entry of our own, `CheckpointInfo`, made of plain types only, so that ``weigh
 
 from __future__ import annotations
 
+import copy
 import errno
+import zipfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from pydantic_core import PydanticSerializationError
 
 from asr.errors import CheckpointError, WeightsError
 from asr.files import atomic_write
-from asr.model.adapt import merge_adapters
+from asr.model.adapt import has_adapters, merge_adapters
 from asr.model.network import DialectWhisper, Window
 from asr.weights import load_base_model
 from asr.weights.openai import OWN_ENTRY, read_openai
@@ -29,7 +31,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint says about itself.
+    """What a checkpoint says about itself; window, margin and alignment heads are always those of the saved model.
 
     Attributes:
         base_model: Name of the base model it was adapted from.
@@ -39,7 +41,7 @@ class CheckpointInfo:
         training_config: The resolved training configuration.
         metrics: Figures measured when it was saved.
         manifests: SHA-256 of every training manifest, by its name in the configuration.
-        alignment_heads: (layer, head) pairs used for word times, or empty when unknown.
+        alignment_heads: (layer, head) pairs used for word times; filled in when it is saved.
         format_version: Version of this entry.
     """
 
@@ -66,18 +68,28 @@ class Checkpoint:
 
 
 def save_checkpoint(model: DialectWhisper, info: CheckpointInfo, path: str | Path) -> None:
-    """Write a checkpoint atomically, in half precision as openai's own files; adapters are merged first.
+    """Write a checkpoint atomically, in half precision as openai's own files, adapters merged into the weights.
 
-    Merging changes ``model`` in place: pass a copy when training goes on.
+    ``model`` stays as it is, so that training can go on.
 
     Raises:
-        CheckpointError: If the disk is full; an older file at ``path`` stays as it was.
+        CheckpointError: If a weight is not finite, ``info`` holds more than plain values, or the file cannot be
+            written; an older file at ``path`` stays as it was.
     """
-    merge_adapters(model)
+    if has_adapters(model):
+        model = copy.deepcopy(model)
+        merge_adapters(model)
     weights = {
         name: tensor.detach().to("cpu", torch.float16).contiguous()
         for name, tensor in model.whisper.state_dict().items()
     }
+    broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"cannot save the checkpoint {path}: {len(broken)} of its {len(weights)} tensors hold values that are not "
+            f"finite, {broken[0]} for one; the training diverged: go on from an earlier checkpoint with a lower "
+            "learning rate"
+        )
     heads = model.whisper.alignment_heads.to_dense().nonzero().tolist()
     info = replace(info, window=model.window, margin=model.margin, alignment_heads=heads)
     try:
@@ -101,13 +113,14 @@ def write_torch(payload: dict[str, Any], path: str | Path) -> None:
         with atomic_write(path, "wb") as handle:
             torch.save(payload, handle)
     except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "write" not in str(error):
+        # torch's writer trips over the file that it could not write to the end, and hides the reason behind that.
+        reason = error.__context__ if isinstance(error, RuntimeError) else error
+        if not isinstance(reason, OSError):
             raise
-        full = isinstance(error, RuntimeError) or error.errno == errno.ENOSPC
-        what = "the disk is full" if full else str(error)
+        full = reason.errno in (errno.ENOSPC, errno.EDQUOT)
         raise CheckpointError(
-            f"cannot save the checkpoint {path}: {what}; free some space or choose another folder "
-            "(the checkpoint that was there before is untouched)"
+            f"cannot save {path}: {'the disk is full' if full else reason.strerror}; free some space or choose another "
+            "folder (an older file of that name is untouched)"
         ) from error
 
 
@@ -146,9 +159,20 @@ def _load_file(path: Path) -> tuple[DialectWhisper, CheckpointInfo]:
         weights = read_openai(path)
         info = CheckpointInfo(base_model=path.stem) if weights.own is None else _read_info(weights.own, path)
         network = build_model(weights, path)
+        # Files of others may hold no checksums; ours do, and torch does not look at them.
+        if weights.own is not None and not _is_undamaged(path):
+            raise WeightsError(f"{path} is damaged: its content does not have the checksums that it was saved with")
     except WeightsError as error:
         raise CheckpointError(f"{error}; copy or save the checkpoint again") from error
     return DialectWhisper(network, info.window, info.margin), info
+
+
+def _is_undamaged(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except Exception:  # as for a damaged pickle, the kind depends on the byte that was hit
+        return False
 
 
 def _read_info(entry: object, path: Path) -> CheckpointInfo:

@@ -43,7 +43,7 @@ def log_mel(audio: Tensor, num_samples: Tensor, n_mels: int) -> tuple[Tensor, Te
     # Autocast would round the power spectrum to bf16; Whisper was trained on float32 features.
     with torch.autocast(audio.device.type, enabled=False):
         audio = audio.float()
-        audio = functional.pad(audio, (0, max(0, length * HOP_LENGTH + N_FFT - audio.shape[1])))
+        audio = functional.pad(audio, (0, length * HOP_LENGTH + N_FFT - audio.shape[1]))
         audio = audio.masked_fill(~frame_mask(num_samples, audio.shape[1]), 0.0)
         window = torch.hann_window(N_FFT, device=audio.device)
         stft = torch.stft(audio, N_FFT, HOP_LENGTH, window=window, return_complex=True)

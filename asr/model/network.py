@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
+from whisper.audio import SAMPLE_RATE
 from whisper.model import MultiHeadAttention, ResidualAttentionBlock, Whisper
 
 from asr.model.features import MAX_SAMPLES, frame_mask, log_mel
@@ -62,7 +63,7 @@ class DialectWhisper(nn.Module):
     """Whisper with an encoder of any length.
 
     Args:
-        whisper: The model whose layers are run; it stays a stock `whisper.model.Whisper`.
+        whisper: The model whose layers are run; it stays a `whisper.model.Whisper` that works by itself.
         window: ``"padded"`` pads every fragment to 30 s, as Whisper was trained; ``"tight"`` lets the encoder see
             the fragment's own length plus a margin of silence.
         margin: Seconds of silence after the fragment in a tight window at inference.
@@ -70,6 +71,11 @@ class DialectWhisper(nn.Module):
 
     def __init__(self, whisper: Whisper, window: Window = "padded", margin: float = 0.5) -> None:
         super().__init__()
+        # openai keeps the heads for word times in a sparse buffer, which DDP cannot broadcast; as a plain attribute
+        # they serve word times as well.
+        heads = whisper.alignment_heads
+        del whisper.alignment_heads
+        whisper.alignment_heads = heads
         self.whisper = whisper
         self.window: Window = window
         self.margin = margin
@@ -83,8 +89,10 @@ class DialectWhisper(nn.Module):
     def features(self, audio: Tensor, num_samples: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mel features for this model's window; see `asr.model.features.log_mel`.
 
+        What a padded window does not hold, all beyond 30 s, is cut off.
+
         Args:
-            audio: Float [B, N] at 16 kHz.
+            audio: Float [B, N] at 16 kHz, zero after each fragment's end.
             num_samples: Long [B]; in a tight window it must already hold the margin (`window_samples`).
         """
         if self.window == "padded":
@@ -95,26 +103,30 @@ class DialectWhisper(nn.Module):
         """Samples that the encoder sees for fragments of ``num_samples`` samples, at most 30 s."""
         if self.window == "padded":
             return torch.full_like(num_samples, MAX_SAMPLES)
-        return (num_samples + round(self.margin * 16000)).clamp(max=MAX_SAMPLES)
+        margin: int = round(self.margin * SAMPLE_RATE)
+        return (num_samples + margin).clamp(max=MAX_SAMPLES)
 
     def encode(self, mel: Tensor, num_frames: Tensor) -> Encoded:
         """Run the encoder; a fragment's output is the same alone and in any batch.
 
         Args:
             mel: Float [B, F, T], zero after each fragment's end.
-            num_frames: Long [B], valid mel frames.
+            num_frames: Long [B], valid mel frames, at most T.
 
         Raises:
-            ValueError: If a fragment is longer than the encoder's 30 s.
+            ValueError: If a fragment is longer than the encoder's 30 s, or empty.
         """
         encoder = self.whisper.encoder
+        shortest, longest = (int(frames) for frames in num_frames.aminmax())
+        if shortest < 1:
+            raise ValueError("a fragment of the batch is empty; leave it out")
         num_states = (num_frames + 1).div(2, rounding_mode="floor")
-        length = int(num_states.max())
+        length = (longest + 1) // 2
         if length > encoder.positional_embedding.shape[0]:
             limit = encoder.positional_embedding.shape[0] / 50
             raise ValueError(f"the encoder hears at most {limit:.0f} s at once, got {length / 50:.1f} s")
-        uneven = bool((num_frames != mel.shape[2]).any())
-        x = functional.gelu(encoder.conv1(mel))
+        uneven = shortest != longest
+        x = functional.gelu(encoder.conv1(mel[..., :longest]))
         if uneven:
             # Alone, conv2 would see zeros after the fragment; the bias of conv1 must not leak in there.
             x = x * frame_mask(num_frames, x.shape[2])[:, None, :].to(x.dtype)
@@ -217,7 +229,9 @@ def _cached_decoder_block(
     if index == len(cache.audio):
         cache.audio.append(_keys_values(block.cross_attn, encoded.states))
     query = _heads(attention.query(normed), attention)
-    # The first call holds the whole prompt; later calls hold one token, which may attend to all that came before.
-    x = x + _attend(attention, query, key, value, None, causal=x.shape[1] > 1)
+    new, known = x.shape[1], key.shape[2]
+    # A single new token may attend to all that came before; among several, none sees those after it.
+    mask = torch.ones(new, known, dtype=torch.bool, device=x.device).tril(known - new) if new > 1 else None
+    x = x + _attend(attention, query, key, value, mask, causal=False)
     x = _cross_attention(block, x, cache.audio[index], encoded.mask)
     return x + cast(Tensor, block.mlp(block.mlp_ln(x)))
