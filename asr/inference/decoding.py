@@ -6,7 +6,6 @@ which must mask the padding between fragments of different lengths and can stop 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,6 +78,10 @@ class _FragmentDecoding(DecodingTask):
         # `run` slices every n_group-th row back out of what this returns.
         return self.inference.encoded.states
 
+    def _detect_language(self, audio_features: Tensor, tokens: Tensor) -> tuple[list[str], None]:
+        # The language is given; Whisper's own method would count the repeated rows, and break a beam search.
+        return [self.tokenizer.language or "en"] * tokens.shape[0], None
+
 
 def decode(
     model: DialectWhisper, encoded: Encoded, language: str, options: DecodeOptions | None = None
@@ -111,20 +114,19 @@ def decode(
 
 
 @torch.inference_mode()
-def detect_language(model: DialectWhisper, encoded: Encoded, among: Sequence[str] | None = None) -> list[str]:
+def detect_language(model: DialectWhisper, encoded: Encoded) -> list[str]:
     """Most probable language of each fragment, read after the start-of-transcript token.
 
     Args:
         model: A multilingual model; an English-only one answers ``en`` for everything.
         encoded: The encoder's output, batch of B.
-        among: Only these codes are considered when given.
     """
     whisper = model.whisper
     batch = encoded.states.shape[0]
     if not whisper.is_multilingual:
         return ["en"] * batch
     tokenizer = get_tokenizer(True, num_languages=whisper.num_languages)
-    codes = [code for code in tokenizer.all_language_codes if among is None or code in among]
+    codes = tokenizer.all_language_codes
     ids = torch.tensor([tokenizer.to_language_token(code) for code in codes], device=model.device)
     start = torch.full((batch, 1), tokenizer.sot, device=model.device)
     scores = model.logits(model.decode(start, encoded))[:, 0, ids]

@@ -1,0 +1,122 @@
+"""Batched decoding against openai-whisper's own, on the padded window that both hear."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import whisper
+from torch import Tensor
+from whisper.decoding import DecodingOptions
+from whisper.model import Whisper
+
+from asr.errors import ConfigError
+from asr.inference.decoding import DecodeOptions, decode, detect_language
+from asr.model.features import MAX_SAMPLES
+from asr.model.network import DialectWhisper, Encoded
+
+SECONDS = (0.4, 2.5, 7.0)
+
+
+def clips() -> list[Tensor]:
+    """Noise of several lengths and levels, which a random model answers with different texts."""
+    chance = np.random.default_rng(3)
+    return [
+        torch.tensor(level * chance.standard_normal(round(16000 * seconds)), dtype=torch.float32)
+        for level, seconds in zip((0.5, 0.02, 0.1), SECONDS, strict=True)
+    ]
+
+
+def encode(model: DialectWhisper, heard: list[Tensor]) -> Encoded:
+    num_samples = model.window_samples(torch.tensor([len(clip) for clip in heard]))
+    audio = torch.nn.utils.rnn.pad_sequence(heard, batch_first=True)
+    return model.encode(*model.features(audio, num_samples))
+
+
+def mels() -> Tensor:
+    padded = [whisper.pad_or_trim(clip, MAX_SAMPLES) for clip in clips()]
+    return torch.stack([whisper.log_mel_spectrogram(clip) for clip in padded])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        DecodeOptions(max_tokens=12),
+        DecodeOptions(max_tokens=12, beam_size=1),
+        DecodeOptions(max_tokens=12, beam_size=4),
+        DecodeOptions(max_tokens=6, prompt="Grüezi mitenand"),
+        DecodeOptions(max_tokens=6, prompt="Grüezi mitenand", beam_size=3),
+    ],
+    ids=str,
+)
+@torch.inference_mode()
+def test_a_batch_is_decoded_as_whisper_decodes_each(model: DialectWhisper, options: DecodeOptions) -> None:
+    asked = DecodingOptions(
+        language="de",
+        without_timestamps=True,
+        fp16=False,
+        sample_len=options.max_tokens,
+        beam_size=options.beam_size,
+        prompt=options.prompt,
+    )
+    # One by one: its own beam search takes no batch.
+    theirs = [whisper.decode(model.whisper, mel, asked) for mel in mels()]
+    ours = decode(model, encode(model, clips()), "de", options)
+    assert len({tuple(result.tokens) for result in theirs}) == len(SECONDS)
+    for our, their in zip(ours, theirs, strict=True):
+        assert our.tokens == their.tokens
+        assert (our.text, our.language) == (their.text, "de")
+        assert our.avg_logprob == pytest.approx(their.avg_logprob, abs=1e-4)
+        assert our.no_speech_prob == pytest.approx(their.no_speech_prob, rel=1e-3)
+        assert our.compression_ratio == their.compression_ratio
+
+
+@torch.inference_mode()
+def test_without_a_limit_the_search_ends_where_whispers_does(model: DialectWhisper) -> None:
+    asked = DecodingOptions(language="fr", without_timestamps=True, fp16=False)
+    their = whisper.decode(model.whisper, mels()[1], asked)
+    (our,) = decode(model, encode(model, clips()[1:2]), "fr")
+    assert our.tokens == their.tokens
+
+
+@pytest.mark.parametrize("beam_size", [None, 3])
+@torch.inference_mode()
+def test_in_a_tight_window_neighbours_do_not_matter(model: DialectWhisper, beam_size: int | None) -> None:
+    options = DecodeOptions(max_tokens=12, beam_size=beam_size)
+    padded = decode(model, encode(model, clips()), "fr", options)
+    model.window, model.margin = "tight", 0.3
+    together = decode(model, encode(model, clips()), "fr", options)
+    alone = [decode(model, encode(model, [clip]), "fr", options)[0] for clip in clips()]
+    assert [result.tokens for result in together] == [result.tokens for result in alone]
+    assert [result.tokens for result in together] != [result.tokens for result in padded]
+
+
+@torch.inference_mode()
+def test_the_language_is_the_one_whisper_detects(model: DialectWhisper) -> None:
+    for block in model.whisper.decoder.blocks:
+        block.cross_attn.out.weight.mul_(4)
+    _, probabilities = whisper.decoding.detect_language(model.whisper, mels())
+    found = detect_language(model, encode(model, clips()))
+    assert found == [max(row, key=row.get) for row in probabilities]
+    assert len(set(found)) > 1
+
+
+@torch.inference_mode()
+def test_an_english_only_model_hears_english(tiny_whisper: Whisper) -> None:
+    english = Whisper(replace(tiny_whisper.dims, n_vocab=51864)).eval()
+    model = DialectWhisper(english)
+    encoded = encode(model, clips()[:2])
+    assert detect_language(model, encoded) == ["en", "en"]
+    asked = DecodingOptions(language="en", without_timestamps=True, fp16=False, sample_len=3)
+    theirs = whisper.decode(english, mels()[:2], asked)
+    ours = decode(model, encoded, "en", DecodeOptions(max_tokens=3))
+    assert [result.tokens for result in ours] == [result.tokens for result in theirs]
+
+
+@pytest.mark.parametrize("options", [{"beam_size": 0}, {"max_tokens": 0}, {"beam_size": -1}])
+def test_options_that_cannot_work(options: dict[str, int]) -> None:
+    (name,) = options
+    with pytest.raises(ConfigError, match=f"{name} must be 1 or more"):
+        DecodeOptions(**options)
