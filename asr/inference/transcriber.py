@@ -151,6 +151,8 @@ class Transcriber:
             raise ConfigError(f"dialect {dialect!r} is no BCP 47 tag such as 'fr-CA' or 'en-GB-x-cumbria': {fault}")
         if language is not None and not goes_with(dialect, language):
             raise ConfigError(f"dialect {dialect!r} does not go with language {language!r}; leave one of them out")
+        if not any(goes_with(dialect, known) for known in self.languages):
+            raise ConfigError(f"dialect {dialect!r} goes with no language that the model knows; take another model")
 
     def _results(
         self, items: Iterable[Audio | AsrError], language: str | None, dialect: str | None

@@ -20,6 +20,7 @@ def model(tiny_whisper: Whisper) -> DialectWhisper:
         decoder.ln.weight.copy_(torch.randn(16, generator=generator))
         decoder.ln.bias.zero_()
         for block in decoder.blocks:
-            block.cross_attn.query.weight.mul_(4)
-            block.cross_attn.out.weight.mul_(4)
+            for attention in (block.attn, block.cross_attn):
+                attention.query.weight.mul_(4)
+                attention.out.weight.mul_(4)
     return DialectWhisper(tiny_whisper)

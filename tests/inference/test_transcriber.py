@@ -1,0 +1,382 @@
+"""The transcriber: batches against each alone, order, failures in their place, languages and dialects."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+import torch
+import whisper
+from whisper.model import Whisper
+
+import asr.inference.transcriber as module
+from asr import Transcriber
+from asr.audio import load_audio
+from asr.errors import AsrError, AudioError, CheckpointError, ConfigError, ManifestError
+from asr.fragment import Fragment, read_numbered
+from asr.inference.decoding import DecodeOptions
+from asr.model.checkpoint import Checkpoint, CheckpointInfo
+from asr.model.network import DialectWhisper
+from asr.transcript import Transcript
+
+SHORT = DecodeOptions(max_tokens=8)
+
+
+def noise(seconds: float, seed: int = 0, level: float = 0.1) -> npt.NDArray[np.float32]:
+    chance = np.random.default_rng(seed)
+    return (level * chance.standard_normal(round(16000 * seconds))).astype(np.float32)
+
+
+def transcriber(model: DialectWhisper, batch_seconds: float = 90, workers: int = 2) -> Transcriber:
+    checkpoint = Checkpoint(model, CheckpointInfo(base_model="tiny"))
+    return Transcriber(checkpoint, batch_seconds=batch_seconds, options=SHORT, workers=workers)
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> list[Path]:
+    """Seven recordings of different lengths and levels."""
+    paths = []
+    for number, seconds in enumerate((3.0, 0.5, 6.0, 1.0, 2.5, 0.2, 4.0)):
+        path = tmp_path / f"r{number}.wav"
+        soundfile.write(path, noise(seconds, number, 0.02 * (1 + number)), 16000, subtype="FLOAT")
+        paths.append(path)
+    return paths
+
+
+def transcripts(results: Iterator[Transcript | AsrError]) -> list[Transcript]:
+    found = list(results)
+    assert all(isinstance(result, Transcript) for result in found), found
+    return found  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("beam_size", [None, 2])
+@pytest.mark.parametrize("window", ["padded", "tight"])
+def test_a_batch_hears_what_each_alone_hears(
+    model: DialectWhisper, recordings: list[Path], window: str, beam_size: int | None
+) -> None:
+    model.window = window  # type: ignore[assignment]
+    ours = transcriber(model, 9 if window == "tight" else 90)
+    ours.options = replace(SHORT, beam_size=beam_size)
+    alone = [ours.transcribe(path, language="fr") for path in recordings]
+    together = transcripts(ours.transcribe_many(recordings, language="fr"))
+    assert len({result.text for result in alone}) > 3
+    for one, other in zip(alone, together, strict=True):
+        assert (one.id, one.text, one.language, one.duration) == (other.id, other.text, other.language, other.duration)
+        for ours_alone, ours_together in zip(one.segments, other.segments, strict=True):
+            assert ours_alone.avg_logprob == pytest.approx(ours_together.avg_logprob, abs=1e-4)
+            assert ours_alone.no_speech_prob == pytest.approx(ours_together.no_speech_prob, rel=1e-3)
+
+
+def test_a_recording_is_heard_as_whisper_hears_it(model: DialectWhisper, recordings: list[Path]) -> None:
+    mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(load_audio(recordings[2])))
+    _, probabilities = whisper.decoding.detect_language(model.whisper, mel)
+    language = max(probabilities, key=probabilities.get)
+    asked = whisper.DecodingOptions(language=language, without_timestamps=True, fp16=False, sample_len=SHORT.max_tokens)
+    theirs = whisper.decode(model.whisper, mel, asked)
+    heard = transcriber(model).transcribe(recordings[2])
+    assert heard.text == theirs.text != ""
+    assert (heard.id, heard.language, heard.dialect, heard.duration) == ("r2.wav", language, None, 6.0)
+    (segment,) = heard.segments
+    assert (segment.start, segment.end, segment.text) == (0.0, 6.0, theirs.text)
+    assert segment.avg_logprob == pytest.approx(theirs.avg_logprob, abs=1e-4)
+    assert segment.no_speech_prob == pytest.approx(theirs.no_speech_prob, rel=1e-3)
+    assert segment.compression_ratio == theirs.compression_ratio
+
+
+def test_a_path_a_fragment_and_samples_are_heard_alike(model: DialectWhisper, tmp_path: Path) -> None:
+    samples = noise(5.0)
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    soundfile.write(tmp_path / "cut.wav", samples[16000:48000], 16000, subtype="FLOAT")
+    ours = transcriber(model)
+    fragment = Fragment(id="f/1", audio=str(tmp_path / "a.wav"), text="", language="fr", start=1.0, duration=2.0)
+    items = [fragment, samples[16000:48000], str(tmp_path / "cut.wav"), fragment.replace(duration=None, start=4.0)]
+    span, array, path, rest = transcripts(ours.transcribe_many(items, language="fr"))
+    assert (span.id, array.id, path.id, rest.id) == ("f/1", "", "cut.wav", "f/1")
+    assert span.text == array.text == path.text
+    # A random model says the same of much noise, but is not as sure of it.
+    sure = [result.segments[0].avg_logprob for result in (span, array, path, rest)]
+    assert sure[:3] == pytest.approx([sure[0]] * 3, abs=1e-4)
+    assert abs(sure[3] - sure[0]) > 1e-3
+    assert [result.duration for result in (span, array, path, rest)] == [2.0, 2.0, 2.0, 1.0]
+
+
+def test_failures_stand_in_their_place(model: DialectWhisper, recordings: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "noise.wav").write_bytes(bytes(range(256)) * 20)
+    whole = (tmp_path / "r2.wav").read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    soundfile.write(tmp_path / "nan.wav", np.full(1600, np.nan, np.float32), 16000, subtype="FLOAT")
+    soundfile.write(tmp_path / "none.wav", np.zeros(0, np.float32), 16000)
+    soundfile.write(tmp_path / "long.wav", np.zeros(8000 * 31, np.int16), 8000)
+    names = ["r0", "missing", "empty", "noise", "r1", "cut", "nan", "none", "long", "r2"]
+    sentences = ["", "No such file", "0 bytes", "no audio", "", "cut short", "NaN", "0 samples", "31.00 s", ""]
+    broken = ManifestError("not JSON", "m.jsonl", 3)
+    items = [*(tmp_path / f"{name}.wav" for name in names), broken, tmp_path]
+    results = list(transcriber(model).transcribe_many(items, language="fr"))
+    assert results[-2] is broken
+    assert isinstance(results[-1], AudioError)
+    for name, sentence, result in zip(names, sentences, results, strict=False):
+        if sentence:
+            assert isinstance(result, AudioError) and sentence in str(result)
+            assert f"{name}.wav" in str(result)
+        else:
+            assert isinstance(result, Transcript) and result.id == f"{name}.wav"
+
+
+def test_a_manifest_with_a_broken_line_goes_straight_in(
+    model: DialectWhisper, recordings: list[Path], tmp_path: Path
+) -> None:
+    line = '{{"id": "{0}", "audio": "{0}.wav", "text": "", "language": "{1}"}}\n'
+    (tmp_path / "m.jsonl").write_text(line.format("r0", "fr") + "{\n" + line.format("r1", "de"))
+    items = (item for _, item in read_numbered(tmp_path / "m.jsonl"))
+    first, broken, second = transcriber(model).transcribe_many(items)
+    assert isinstance(first, Transcript) and isinstance(second, Transcript)
+    assert [(result.id, result.language) for result in (first, second)] == [("r0", "fr"), ("r1", "de")]
+    assert isinstance(broken, ManifestError) and broken.line == 2
+
+
+def test_transcribe_raises_what_transcribe_many_gives(model: DialectWhisper, tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match="No such file"):
+        transcriber(model).transcribe(tmp_path / "missing.wav")
+
+
+def test_ten_hours_are_refused_without_being_decoded(
+    model: DialectWhisper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 8000 * 36_000
+    header = b"RIFF" + (36 + size).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little")
+    header += b"\1\0\1\0" + (8000).to_bytes(4, "little") * 2 + b"\1\0\x08\0data" + size.to_bytes(4, "little")
+    with (tmp_path / "long.wav").open("wb") as handle:
+        handle.write(header)
+        handle.truncate(len(header) + size)  # a hole: no disk is needed
+    monkeypatch.setattr(module, "load_audio", lambda *span: pytest.fail("it was decoded"))
+    fragment = Fragment(id="f", audio=str(tmp_path / "long.wav"), text="", language="fr")
+    items = [tmp_path / "long.wav", fragment, fragment.replace(start=60.0), fragment.replace(duration=31.0)]
+    results = list(transcriber(model).transcribe_many(items))
+    for result, seconds in zip(results, ("36000.00", "36000.00", "35940.00", "31.00"), strict=True):
+        assert isinstance(result, AudioError)
+        assert f"long.wav lasts {seconds} s" in str(result)
+        assert "cut it into fragments of at most 30 s" in str(result)
+
+
+def test_thirty_seconds_are_heard(model: DialectWhisper, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(30.0), 16000)
+    assert transcriber(model).transcribe(tmp_path / "a.wav").duration == 30.0
+    model.window = "tight"
+    assert transcriber(model).transcribe(noise(30.0)).duration == 30.0
+
+
+@pytest.mark.parametrize("window", ["padded", "tight"])
+@pytest.mark.parametrize("seconds", [1 / 16000, 0.01, 2.0])
+def test_silence_and_next_to_nothing_give_a_transcript(model: DialectWhisper, window: str, seconds: float) -> None:
+    model.window = window  # type: ignore[assignment]
+    heard = transcriber(model).transcribe(np.zeros(round(16000 * seconds), np.float32))
+    assert heard.duration == pytest.approx(seconds)
+    assert all(np.isfinite(segment.avg_logprob) for segment in heard.segments)
+
+
+def test_where_nothing_is_heard_there_is_no_segment(model: DialectWhisper, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*arguments: object) -> list[whisper.DecodingResult]:
+        return [whisper.DecodingResult(audio_features=torch.zeros(0), language="fr", text="")]
+
+    monkeypatch.setattr(module, "decode", nothing)
+    heard = transcriber(model).transcribe(noise(1.0), language="fr")
+    assert (heard.text, heard.segments, heard.duration) == ("", (), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("samples", "sentence"),
+    [
+        (noise(1.0).astype(np.float64), "float64"),
+        ((1000 * noise(1.0)).astype(np.int16), "int16"),
+        (noise(1.0).reshape(-1, 2), "shape (8000, 2)"),
+        (noise(1.0).reshape(1, -1), "shape (1, 16000)"),
+        (np.float32(0.5) * np.ones((), np.float32)[None][:0], "empty"),
+        (np.where(np.arange(16000) == 8000, np.float32("nan"), np.float32(0.1)), "at 0.500 s"),
+        (np.where(np.arange(16000) == 0, np.float32("-inf"), np.float32(0.1)), "at 0.000 s"),
+        (noise(30.1), "30.10 s"),
+    ],
+)
+def test_samples_that_cannot_be_heard(model: DialectWhisper, samples: npt.NDArray[np.float32], sentence: str) -> None:
+    with pytest.raises(AudioError) as raised:
+        transcriber(model).transcribe(samples)
+    assert sentence in str(raised.value)
+
+
+def test_samples_of_the_caller_stay_as_they_are(model: DialectWhisper) -> None:
+    samples = noise(1.0)
+    samples.flags.writeable = False
+    backwards = noise(1.0)[::-1]
+    assert transcriber(model).transcribe(samples).text
+    assert transcriber(model).transcribe(backwards).text
+    assert np.array_equal(samples, noise(1.0))
+
+
+def of(language: str, dialect: str | None, path: Path) -> Fragment:
+    return Fragment(id="f", audio=str(path), text="", language=language, dialect=dialect)
+
+
+def test_languages_and_dialects(model: DialectWhisper, recordings: list[Path]) -> None:
+    ours = transcriber(model)
+    path = recordings[0]
+    detected = ours.transcribe(path).language
+
+    def heard(item: Path | Fragment, language: str | None = None, dialect: str | None = None) -> tuple[str, str | None]:
+        found = ours.transcribe(item, language=language, dialect=dialect)
+        return found.language, found.dialect
+
+    assert detected not in ("fr", "de")
+    assert heard(path, "fr") == ("fr", None)
+    assert heard(path, "fr", "fr-CA") == ("fr", "fr-CA")
+    assert heard(path, None, "fr-CA") == ("fr", "fr-CA")
+    assert heard(path, None, "gsw-CH") == (detected, "gsw-CH")
+    assert heard(of("de", "de-AT", path)) == ("de", "de-AT")
+    assert heard(of("de", None, path)) == ("de", None)
+    assert heard(of("de", "de-AT", path), "fr") == ("fr", "de-AT")
+    assert heard(of("de", "de-AT", path), None, "fr-CA") == ("fr", "fr-CA")
+    assert heard(of("de", "de-AT", path), None, "gsw-CH") == ("de", "gsw-CH")
+
+
+def test_languages_within_a_batch_are_decoded_each_in_its_own(model: DialectWhisper, recordings: list[Path]) -> None:
+    ours = transcriber(model, batch_seconds=300)
+    items = [of(language, None, path) for path, language in zip(recordings, ("fr", "de", "ja") * 3, strict=False)]
+    mixed: list[Path | Fragment] = [*items, recordings[0]]
+    together = transcripts(ours.transcribe_many(mixed))
+    alone = [ours.transcribe(item) for item in mixed]
+    assert [result.language for result in together[:-1]] == ["fr", "de", "ja"] * 2 + ["fr"]
+    assert [(result.language, result.text) for result in together] == [(one.language, one.text) for one in alone]
+
+
+def test_the_language_matters(model: DialectWhisper) -> None:
+    ours = transcriber(model)
+    assert len({ours.transcribe(noise(2.0), language=language).text for language in ("fr", "de", "ja", "sw")}) > 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"language": "xx"}, "'xx'"),
+        ({"language": "yue"}, "'yue'"),
+        ({"language": "French"}, "'French'"),
+        ({"dialect": "fr_CA"}, "joined by '-'"),
+        ({"language": "en", "dialect": "fr-CA"}, "does not go with"),
+    ],
+)
+def test_languages_and_dialects_that_cannot_be(model: DialectWhisper, asked: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        transcriber(model).transcribe_many([], **asked)
+
+
+def test_a_fragment_in_a_language_unknown_to_the_model_fails_alone(
+    model: DialectWhisper, recordings: list[Path]
+) -> None:
+    items = [of("yue", None, recordings[0]), of("fr", None, recordings[0])]
+    first, second = transcriber(model).transcribe_many(items)
+    assert isinstance(first, ManifestError) and "'yue', which the model does not know" in str(first)
+    assert isinstance(second, Transcript)
+    assert transcriber(model).transcribe(items[0], language="zh").language == "zh"
+
+
+def test_an_english_only_model(tiny_whisper: Whisper, recordings: list[Path]) -> None:
+    english = DialectWhisper(Whisper(replace(tiny_whisper.dims, n_vocab=51864)).eval())
+    ours = transcriber(english)
+    assert ours.languages == ("en",)
+    assert ours.transcribe(recordings[0]).language == "en"
+    assert ours.transcribe(recordings[0], dialect="en-IN").language == "en"
+    with pytest.raises(ConfigError, match=r"it knows en$"):
+        ours.transcribe(recordings[0], language="fr")
+    with pytest.raises(ConfigError, match="'fr-CA' goes with no language that the model knows"):
+        ours.transcribe(recordings[0], dialect="fr-CA")
+
+
+def test_the_stream_is_read_no_further_than_needed(model: DialectWhisper) -> None:
+    read = itertools.count()
+    heard = transcriber(model, batch_seconds=30, workers=1).transcribe_many(
+        (noise(0.1) for _ in iter(lambda: next(read), 1000)), language="fr"
+    )
+    next(heard)
+    # The pool of eight, and as many being read.
+    assert next(read) <= 17
+    heard.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+def test_memory_does_not_grow_with_the_stream(model: DialectWhisper, monkeypatch: pytest.MonkeyPatch) -> None:
+    def instantly(self: Transcriber, clips: list[module._Clip]) -> list[tuple[int, Transcript]]:
+        return [(clip.number, Transcript(clip.id, "", "fr", None, 1.0, ())) for clip in clips]
+
+    monkeypatch.setattr(Transcriber, "_hear", instantly)
+    model.window = "tight"
+    ours = transcriber(model, batch_seconds=30)
+
+    def peak(count: int) -> int:
+        tracemalloc.start()
+        stream = (noise(0.2 + n % 7 / 10) for n in range(count))
+        assert sum(1 for _ in ours.transcribe_many(stream, language="fr")) == count
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(100)
+    assert peak(3000) < 1.2 * peak(1500)
+
+
+def test_nothing_is_logged_of_what_was_said_or_where(
+    model: DialectWhisper, recordings: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        list(transcriber(model).transcribe_many([*recordings, "missing.wav"]))
+    assert caplog.text == ""
+
+
+def test_a_name_or_a_file_is_loaded(tiny_checkpoint: Path) -> None:
+    ours = Transcriber(tiny_checkpoint, device="cpu", options=SHORT)
+    assert ours.checkpoint.info.base_model == "tiny-random"
+    assert ours.transcribe(noise(1.0), language="fr").language == "fr"
+    with pytest.raises(CheckpointError, match=r"no checkpoint 'nothing.pt'"):
+        Transcriber("nothing.pt")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"batch_seconds": 0}, "batch_seconds must be"),
+        ({"batch_seconds": float("nan")}, "batch_seconds must be"),
+        ({"batch_seconds": float("inf")}, "batch_seconds must be"),
+        ({"workers": 0}, "workers must be"),
+        ({"device": "gpu"}, "device 'gpu' cannot be used"),
+        ({"device": "cuda:99"}, "device 'cuda:99' cannot be used"),
+    ],
+)
+def test_what_cannot_work_is_refused_at_once(model: DialectWhisper, options: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        Transcriber(Checkpoint(model, CheckpointInfo(base_model="tiny")), **options)  # type: ignore[arg-type]
+
+
+def test_too_little_memory_is_a_sentence(model: DialectWhisper, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB …")
+
+    monkeypatch.setattr(module, "decode", full)
+    with pytest.raises(AsrError, match="too little memory to decode 90 s at once; choose a smaller batch_seconds"):
+        transcriber(model).transcribe(noise(1.0), language="fr")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_hears_what_the_cpu_hears(model: DialectWhisper, recordings: list[Path]) -> None:
+    on_cpu = transcripts(transcriber(model).transcribe_many(recordings, language="fr"))
+    ours = Transcriber(Checkpoint(model, CheckpointInfo(base_model="tiny")), device="cuda", options=SHORT)
+    on_gpu = transcripts(ours.transcribe_many(recordings, language="fr"))
+    same = [one.text == other.text for one, other in zip(on_cpu, on_gpu, strict=True)]
+    # Half precision may choose another of two tokens that are as likely.
+    assert sum(same) >= len(same) - 1
