@@ -87,8 +87,8 @@ def save_checkpoint(model: DialectWhisper, info: CheckpointInfo, path: str | Pat
     if broken:
         raise CheckpointError(
             f"cannot save the checkpoint {path}: {len(broken)} of its {len(weights)} tensors hold values that are not "
-            f"finite, {broken[0]} for one; the training diverged: go on from an earlier checkpoint with a lower "
-            "learning rate"
+            f"finite in half precision, {broken[0]} for one; the training diverged: go on from an earlier checkpoint "
+            "with a lower learning rate"
         )
     heads = model.whisper.alignment_heads.to_dense().nonzero().tolist()
     info = replace(info, window=model.window, margin=model.margin, alignment_heads=heads)
