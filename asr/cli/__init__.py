@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from asr.cli import manifests
+from asr.cli import manifests, models, transcribe
 from asr.errors import AsrError
 
 
@@ -45,6 +45,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("transcribe")(transcribe.transcribe)
+app.command("label")(models.label)
+app.command("interpolate")(models.interpolate)
 app.command("import")(manifests.import_corpus)
 app.command("validate")(manifests.validate)
 app.command("split")(manifests.split)

@@ -7,15 +7,21 @@ were read.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
+
+# For whoever does not choose: eight padded windows, which any machine holds, and threads to keep a GPU fed.
+BATCH_SECONDS = 240.0
+WORKERS = 4
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def read_ahead(load: Callable[[Item], Result], items: Iterable[Item], *, workers: int, depth: int) -> Iterator[Result]:
+def read_ahead(
+    load: Callable[[Item], Result], items: Iterable[Item], *, workers: int, depth: int
+) -> Generator[Result, None, None]:
     """Call ``load`` for every item in threads and yield what it returns, in order.
 
     Args:
@@ -87,7 +93,7 @@ class Pool(Generic[Item]):
         return [item for _, item in batch]
 
 
-def in_order(numbered: Iterable[tuple[int, Result]]) -> Iterator[Result]:
+def in_order(numbered: Iterable[tuple[int, Result]]) -> Generator[Result, None, None]:
     """Yield results, numbered from 0 and in any order, by their number, each as soon as those before it are there."""
     early: dict[int, Result] = {}
     following = 0

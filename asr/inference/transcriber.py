@@ -5,7 +5,7 @@ Shapes: B batch, N samples.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from asr.audio import SAMPLE_RATE, load_audio, probe
 from asr.corpus.dialects import goes_with, implied_language, tag_fault
 from asr.errors import AsrError, AudioError, ConfigError, ManifestError
 from asr.fragment import Fragment
-from asr.inference.batches import Pool, in_order, read_ahead
+from asr.inference.batches import BATCH_SECONDS, WORKERS, Pool, in_order, read_ahead
 from asr.inference.decoding import DecodeOptions, decode, detect_language
 from asr.model.checkpoint import Checkpoint, load_checkpoint
 from asr.model.features import MAX_SAMPLES
@@ -73,9 +73,9 @@ class Transcriber:
         checkpoint: Checkpoint | str | Path,
         *,
         device: str = "auto",
-        batch_seconds: float = 240.0,
+        batch_seconds: float = BATCH_SECONDS,
         options: DecodeOptions | None = None,
-        workers: int = 4,
+        workers: int = WORKERS,
     ) -> None:
         if not 0 < batch_seconds < float("inf"):
             raise ConfigError(f"batch_seconds must be a number of seconds above 0, found {batch_seconds}")
@@ -116,10 +116,11 @@ class Transcriber:
 
     def transcribe_many(
         self, items: Iterable[Audio | AsrError], *, language: str | None = None, dialect: str | None = None
-    ) -> Iterator[Transcript | AsrError]:
+    ) -> Generator[Transcript | AsrError, None, None]:
         """Transcribe a stream; results come in its order, and memory does not grow with its length.
 
-        Some batches are read ahead, so that clips of like length can be decoded together.
+        Some batches are read ahead, so that clips of like length can be decoded together; closing the generator ends
+        that.
 
         Args:
             items: As for `transcribe`. An error among them is passed on in its place, so that the broken lines of
@@ -187,7 +188,9 @@ class Transcriber:
         if isinstance(item, np.ndarray):
             return _Clip(number, "", _checked(item), language, dialect)
         if not isinstance(item, Fragment):
-            return _Clip(number, Path(item).name, _read(item, 0.0, None), language, dialect)
+            # A file's name may be bytes that are no UTF-8; a transcript must be writable.
+            name = Path(item).name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            return _Clip(number, name, _read(item, 0.0, None), language, dialect)
         language = language or item.language
         if language not in self.languages:
             raise ManifestError(

@@ -56,7 +56,7 @@ def test_work_that_nobody_waits_for_is_dropped() -> None:
     results = read_ahead(load, range(100), workers=1, depth=50)
     assert next(results) == 0
     threading.Timer(0.05, gate.set).start()
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert loaded == [0, 1]
 
 

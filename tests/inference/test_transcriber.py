@@ -306,7 +306,7 @@ def test_the_stream_is_read_no_further_than_needed(model: DialectWhisper) -> Non
     next(heard)
     # The pool of eight, and as many being read.
     assert next(read) <= 17
-    heard.close()  # type: ignore[attr-defined]
+    heard.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 

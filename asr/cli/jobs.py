@@ -1,0 +1,143 @@
+"""What `asr transcribe` is to hear, one job per recording or fragment, and where its output goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from asr.errors import ConfigError, ManifestError
+from asr.fragment import Fragment, read_numbered
+
+# What is taken for audio in a folder; a file that is named itself may end as it likes.
+# fmt: off
+AUDIO_ENDINGS = frozenset({
+    ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".g722", ".m4a", ".mka", ".mkv", ".mov", ".mp3", ".mp4",
+    ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma",
+})
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One recording or fragment.
+
+    Attributes:
+        source: What is heard.
+        name: How a message calls it.
+        stem: Path of its outputs without their endings.
+    """
+
+    source: str | Fragment
+    name: str
+    stem: str
+
+    def done(self, formats: Iterable[str]) -> bool:
+        """Whether there is an output in every format."""
+        # Path.exists would raise where a name is too long; writing says so in its turn.
+        return all(os.path.exists(f"{self.stem}.{name}") for name in formats)  # noqa: PTH110
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """How much there is to do.
+
+    Attributes:
+        jobs: All of them, broken lines of manifests included.
+        done: Those of which there is an output in every format.
+    """
+
+    jobs: int
+    done: int
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a path is named like a manifest."""
+    return path.name.endswith((".jsonl", ".jsonl.gz"))
+
+
+def find_jobs(inputs: Iterable[Path], output_dir: Path) -> Iterator[Job | ManifestError]:
+    """Stream the jobs: files as they are given, folders in the order of their names, manifests line by line.
+
+    The output of a file is named after it; that of a file in a folder keeps the path from there; that of a fragment is
+    named after its id, in which ``/`` makes folders. Hidden files and links to folders are passed over in a folder.
+
+    Args:
+        inputs: Recordings, folders, manifests.
+        output_dir: Where outputs go.
+
+    Yields:
+        A job, or the error that describes a broken line.
+
+    Raises:
+        ConfigError: An input does not exist, or a folder holds no audio.
+        ManifestError: A manifest cannot be read.
+        OSError: A folder cannot be read.
+    """
+    for path in inputs:
+        if path.is_dir():
+            yield from _in_folder(path, output_dir)
+        elif not path.exists():
+            raise ConfigError(f"there is no file or folder {path}; check the path")
+        elif is_manifest(path):
+            yield from _in_manifest(path, output_dir)
+        else:
+            yield Job(str(path), str(path), str(output_dir / path.stem))
+
+
+def survey(inputs: Iterable[Path], output_dir: Path, formats: Iterable[str]) -> Survey:
+    """Count the jobs, and refuse two whose outputs would be the same files.
+
+    Raises:
+        ConfigError: Two jobs would overwrite each other; besides, what `find_jobs` raises.
+    """
+    wanted = tuple(formats)
+    names: dict[str, str] = {}
+    jobs = done = 0
+    for job in find_jobs(inputs, output_dir):
+        jobs += 1
+        if isinstance(job, Job):
+            if job.stem in names:
+                raise ConfigError(
+                    f"{names[job.stem]} and {job.name} would both be written to {job.stem}.{wanted[0]}; transcribe "
+                    "them apart, each with its own --output-dir, or name one of them otherwise"
+                )
+            names[job.stem] = job.name
+            done += job.done(wanted)
+    return Survey(jobs, done)
+
+
+def _in_folder(folder: Path, output_dir: Path) -> Iterator[Job]:
+    found = False
+    for root, folders, files in os.walk(folder, onerror=_raise):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(root, name)
+            if not name.startswith(".") and path.suffix.lower() in AUDIO_ENDINGS:
+                found = True
+                yield Job(str(path), str(path), str(output_dir / path.relative_to(folder).with_suffix("")))
+    if not found:
+        raise ConfigError(f"folder {folder} holds no audio files ({', '.join(sorted(AUDIO_ENDINGS))})")
+
+
+def _in_manifest(manifest: Path, output_dir: Path) -> Iterator[Job | ManifestError]:
+    for number, item in read_numbered(manifest):
+        if isinstance(item, ManifestError):
+            yield item
+            continue
+        parts = [part for part in item.id.split("/") if part not in ("", ".")]
+        if not parts or ".." in parts:
+            yield ManifestError(
+                f"fragment id {item.id!r} cannot name a file under the output folder; ids hold no '..'",
+                manifest,
+                number,
+            )
+            continue
+        # Not by pathlib, which would intern every part of every id.
+        stem = os.path.join(output_dir, *parts)  # noqa: PTH118
+        yield Job(item, f"fragment {item.id!r} ({manifest}:{number})", stem)
+
+
+def _raise(error: OSError) -> None:
+    raise error
