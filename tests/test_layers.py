@@ -11,18 +11,18 @@ PACKAGE = Path(__file__).parents[1] / "asr"
 
 # A module imports from the rows above it, from its own folder, and from what stands left of it in its own row.
 ROWS = (
-    ("errors", "files", "jsonlines", "fragment", "transcript", "text"),
+    ("errors", "files", "jsonlines", "options", "fragment", "transcript", "text"),
     ("audio", "writers", "metrics", "corpus", "importers", "privacy", "intent"),
     ("weights", "prosody", "model"),
     ("data", "inference", "export"),
     ("training", "evaluation"),
     ("config", "build"),
-    ("cli", "server", "__main__"),
+    ("entry", "cli", "server", "__main__"),
 )
 PLACES = {name: (row, place) for row, names in enumerate(ROWS) for place, name in enumerate(names)}
 # Rows 1 and 2 work where there is no torch; the command line must answer --help without it.
 HEAVY = {"torch", "torchaudio", "whisper", "lightning", "lhotse", "peft", "transformers", "ctranslate2"}
-WITHOUT_TORCH = {*ROWS[0], *ROWS[1], "cli", "__main__", "asr"}
+WITHOUT_TORCH = {*ROWS[0], *ROWS[1], "cli", "entry", "__main__", "asr"}
 
 
 def modules(package: Path) -> dict[str, Path]:

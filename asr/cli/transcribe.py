@@ -161,11 +161,10 @@ class _Run:
             raise result if isinstance(job.source, str) else AsrError(f"{job.name}: {result}")
         try:
             write_transcript(result, job.stem, self.formats)
-        except (OSError, UnicodeEncodeError) as error:
-            if isinstance(error, OSError) and error.errno not in _FAULTS_OF_A_NAME:
+        except OSError as error:
+            if error.errno not in _FAULTS_OF_A_NAME:
                 raise
-            reason = error.strerror if isinstance(error, OSError) else "its id is no valid Unicode"
-            raise AsrError(f"{job.name}: its transcript cannot be written to {job.stem}: {reason}") from error
+            raise AsrError(f"{job.name}: its transcript cannot be written to {job.stem}: {error.strerror}") from error
         self.written += 1
         self.audio_seconds += result.duration
         if self.aloud:

@@ -239,7 +239,7 @@ def _text_faults(item: Fragment, name: str) -> Iterator[Fault]:
             f"{name} has no text; write what is said, or ignore this check if nothing is (a fragment of silence)",
         )
     for kind, text in (("text", item.text), ("text_standard", item.text_standard or "")):
-        if (tokens := _label_tokens(text)) > MAX_LABEL_TOKENS:
+        if (tokens := label_tokens(text)) > MAX_LABEL_TOKENS:
             yield (
                 "label-too-long",
                 f"the {kind} of {name} makes a label of {tokens} tokens and Whisper has room for {MAX_LABEL_TOKENS}; "
@@ -278,7 +278,7 @@ def _language_faults(item: Fragment, name: str) -> Iterator[Fault]:
         yield "dialect-language", f"{name} has the language {item.language!r} but the dialect {item.dialect!r}"
 
 
-def _label_tokens(text: str) -> int:
+def label_tokens(text: str) -> int:
     """Return the length of a label in tokens, control tokens included; an upper bound where that is enough.
 
     Imports whisper's tokenizer, and with it torch, when a text is long enough to matter.

@@ -9,6 +9,7 @@ from asr.evaluation.report import (
     TargetScores,
     WorstFragment,
 )
+from asr.evaluation.run import evaluate
 from asr.evaluation.score import SPEAKER_GROUPS, score
 from asr.evaluation.table import render
 
@@ -21,6 +22,7 @@ __all__ = [
     "SystemScore",
     "TargetScores",
     "WorstFragment",
+    "evaluate",
     "render",
     "score",
 ]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
-from num2words import num2words  # type: ignore[import-untyped]
+from num2words import num2words
 
 _GROUPED = r"[1-9][0-9]{0,2}(?P<gap>[ .,'])[0-9]{3}(?:(?P=gap)[0-9]{3})*"
 # A number with thousands grouped, with decimals, or both; plain digits are left to the second pass.

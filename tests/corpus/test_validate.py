@@ -175,7 +175,7 @@ def test_the_cheap_bound_on_labels_is_one(text: str) -> None:
 
     tokenizer = get_tokenizer(multilingual=True, language="fr", task="transcribe")
     label = [*tokenizer.sot_sequence, tokenizer.no_timestamps, *tokenizer.encode(" " + text.strip()), tokenizer.eot]
-    assert len(label) <= validate._label_tokens(text)
+    assert len(label) <= validate.label_tokens(text)
 
 
 def test_labels_are_counted_as_whisper_counts_them(tmp_path: Path) -> None:

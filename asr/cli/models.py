@@ -1,0 +1,58 @@
+"""Commands on models: label fragments with what one hears, interpolate between two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from asr.errors import AsrError, ManifestError
+
+
+def label(
+    manifest: Annotated[Path, typer.Argument(help="The fragments; their transcripts are not used.")],
+    output: Annotated[Path, typer.Option(help="The manifest to write: the same fragments, with what the model hears.")],
+    model: Annotated[str, typer.Option(help="A base model's name, or a checkpoint.")] = "base",
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    batch_seconds: Annotated[float, typer.Option(help="Most seconds of encoder window decoded at once.")] = 480.0,
+) -> None:
+    """Label fragments with what a model hears in them: targets for the tight window, and for replay.
+
+    Loops are left out and counted; a fragment that cannot be transcribed is named, and the exit code is 1 then.
+    """
+    from asr.fragment import read_numbered, write_manifest
+    from asr.inference.label import LabelCounts, label_fragments
+    from asr.inference.transcriber import Transcriber
+
+    counts, failures = LabelCounts(), list[AsrError]()
+    total = sum(1 for _ in read_numbered(manifest))
+    transcriber = Transcriber(model, device=device, batch_seconds=batch_seconds)
+    labelled = label_fragments(transcriber, (item for _, item in read_numbered(manifest)), counts, failures)
+    write_manifest(track(labelled, "labelling", total, console=Console(stderr=True)), output)
+    typer.echo(
+        f"{counts.labelled} fragments written to {output}; {counts.runaway} loops and {counts.failed} failures left out"
+    )
+    for failure in failures:
+        typer.echo(f"failed: {failure}", err=True)
+    if not counts.labelled:
+        raise ManifestError("no fragment could be labelled; run `asr validate` on it", manifest)
+    if counts.failed:
+        raise typer.Exit(1)
+
+
+def interpolate(
+    base: Annotated[Path, typer.Argument(help="The tight base that training started from.")],
+    adapted: Annotated[Path, typer.Argument(help="The checkpoint that came of it.")],
+    output: Annotated[Path, typer.Option(help="The checkpoint to write (.pt).")],
+    share: Annotated[float, typer.Option(min=0.0, max=1.0, help="0 is the base, 1 the adapted model.")] = 0.75,
+) -> None:
+    """Interpolate between a tight base and what was adapted from it: most of the dialect, all of the standard."""
+    from asr.model.checkpoint import load_checkpoint, save_checkpoint
+    from asr.model.interpolate import interpolate as between
+
+    mixed = between(load_checkpoint(base), load_checkpoint(adapted), share)
+    save_checkpoint(mixed.model, mixed.info, output)
+    typer.echo(f"written to {output}")

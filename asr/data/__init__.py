@@ -1,0 +1,1 @@
+"""From manifests to training batches: a weighted stream, duration buckets, labels, augmentation on the device."""

@@ -1,0 +1,134 @@
+"""Draws from a stream as tensors: audio of different lengths side by side, labels beside it.
+
+Shapes: B batch, N samples, S tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from asr.audio import SAMPLE_RATE, load_audio
+from asr.data.labels import IGNORED, Labeller
+from asr.data.stream import MAX_SECONDS, Draw, Position
+from asr.errors import AudioError
+from asr.fragment import Fragment
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What is drawn anew each time a fragment is heard.
+
+    Attributes:
+        margin: Least and most seconds of silence after a fragment in a tight window.
+        timestamps: Share of fragments whose label asks for times; without any the model forgets them.
+        speeds: Factors of tempo and pitch, one per batch; 1.1 is faster.
+    """
+
+    margin: tuple[float, float] = (0.1, 1.0)
+    timestamps: float = 0.1
+    speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+
+
+@dataclass(slots=True)
+class Batch:
+    """One batch.
+
+    Attributes:
+        audio: Float [B, N] at 16 kHz, zero after each fragment.
+        num_samples: Long [B], each fragment's own length.
+        margin: Long [B], samples of silence that follow in a tight window.
+        tokens: Long [B, S], the decoder's input.
+        targets: Long [B, S], what must follow; `asr.data.labels.IGNORED` where nothing is asked.
+        speed: To be applied to the audio; the times in the labels already count with it.
+        seed: Of the random choices still to be made.
+        fragments: What is heard.
+        after: The stream's position behind this batch, None outside training.
+    """
+
+    audio: Tensor
+    num_samples: Tensor
+    margin: Tensor
+    tokens: Tensor
+    targets: Tensor
+    speed: float
+    seed: int
+    fragments: tuple[Fragment, ...]
+    after: Position | None
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
+        """Return the batch with its tensors on a device."""
+        names = ("audio", "num_samples", "margin", "tokens", "targets")
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=non_blocking) for name in names})
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in memory from which copies to a GPU run beside the computation."""
+        names = ("audio", "num_samples", "margin", "tokens", "targets")
+        return replace(self, **{name: getattr(self, name).pin_memory() for name in names})
+
+
+class BatchLoader(Dataset[Batch]):
+    """Loads what a stream drew; used as a map-style data set whose sampler is the stream.
+
+    A recording that cannot be read is left out of its batch and named in the log by its fragment's id.
+
+    Args:
+        labeller: Makes the labels.
+        options: What is drawn per fragment.
+    """
+
+    def __init__(self, labeller: Labeller, options: BatchOptions) -> None:
+        self.labeller = labeller
+        self.options = options
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        """Load one batch.
+
+        Raises:
+            AudioError: No recording of the batch can be read.
+        """
+        chance = random.Random(draw.seed)
+        speed = chance.choice(self.options.speeds)
+        if max(fragment.duration or 0.0 for fragment in draw.fragments) / speed > MAX_SECONDS:
+            speed = 1.0  # slower, it would not fit into the encoder
+        heard, clips = [], []
+        for fragment in draw.fragments:
+            try:
+                clips.append(load_audio(fragment.audio, fragment.start, fragment.duration))
+            except AudioError as error:
+                fault = error
+                log.warning("fragment %r is left out: its recording cannot be read; run `asr validate`", fragment.id)
+            else:
+                heard.append(fragment)
+        if not heard:
+            raise AudioError(f"no recording of a whole batch can be read; the last one: {fault}") from fault
+        labels = []
+        for fragment, clip in zip(heard, clips, strict=True):
+            timed = chance.random() < self.options.timestamps
+            seconds = len(clip) / SAMPLE_RATE / speed if timed else None
+            labels.append(self.labeller(fragment.text, fragment.language, seconds))
+        margin = [round(chance.uniform(*self.options.margin) * SAMPLE_RATE) for _ in heard]
+        return Batch(
+            audio=_pad([torch.from_numpy(np.array(clip)) for clip in clips], 0.0),
+            num_samples=torch.tensor([len(clip) for clip in clips]),
+            margin=torch.tensor(margin),
+            # The padding is never seen: it follows the end, and its targets are ignored.
+            tokens=_pad([torch.tensor(label.tokens) for label in labels], 0),
+            targets=_pad([torch.tensor(label.targets) for label in labels], IGNORED),
+            speed=speed,
+            seed=draw.seed,
+            fragments=tuple(heard),
+            after=draw.after,
+        )
+
+
+def _pad(rows: list[Tensor], value: float) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)

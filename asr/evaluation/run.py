@@ -1,0 +1,101 @@
+"""Transcribes test sets with one or two systems and scores them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from asr.errors import AsrError
+from asr.evaluation.report import EvaluationReport
+from asr.evaluation.score import score
+from asr.fragment import Fragment, read_numbered
+from asr.inference.transcriber import Transcriber
+from asr.metrics.bootstrap import RESAMPLES
+from asr.transcript import Transcript
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(
+    system: Transcriber,
+    test_sets: Mapping[str, str | Path],
+    baseline: Transcriber | None = None,
+    *,
+    system_name: str = "model",
+    baseline_name: str = "base",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> EvaluationReport:
+    """Transcribe every fragment of some manifests and score the outputs.
+
+    Broken lines are named in the log and left out; a fragment that cannot be transcribed is counted as failed.
+
+    Args:
+        system: What is evaluated.
+        test_sets: Manifests by the name of their test set.
+        baseline: What it is compared with, on the same fragments.
+        system_name: Stands in the report.
+        baseline_name: Stands in the report.
+        resamples: Draws behind each interval.
+        seed: Of the draws.
+
+    Raises:
+        AsrError: There is no test set, a manifest cannot be read, or nothing in it can be used.
+    """
+    if not test_sets:
+        raise AsrError("there is nothing to evaluate on; name a manifest, such as +test.dialect=dev.jsonl")
+    fragments = [(name, fragment) for name, path in test_sets.items() for fragment in _fragments(path)]
+    outputs, seconds = _heard(system, [fragment for _, fragment in fragments], system_name)
+    others, other_seconds = (
+        (None, None) if baseline is None else _heard(baseline, [item for _, item in fragments], baseline_name)
+    )
+    return score(
+        _with_durations([fragment for _, fragment in fragments], outputs),
+        [output and output.text for output in outputs],
+        None if others is None else [output and output.text for output in others],
+        test_sets=[name for name, _ in fragments] if len(test_sets) > 1 else None,
+        system_name=system_name,
+        baseline_name=baseline_name,
+        decode_seconds=seconds,
+        baseline_decode_seconds=other_seconds,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _fragments(path: str | Path) -> Iterator[Fragment]:
+    for _, item in read_numbered(path):
+        if isinstance(item, Fragment):
+            yield item
+        else:
+            log.warning("left out: %s", item)
+
+
+def _heard(system: Transcriber, fragments: list[Fragment], name: str) -> tuple[list[Transcript | None], float]:
+    """Return one transcript per fragment, None where it failed, and the seconds that took."""
+    began = time.perf_counter()
+    outputs: list[Transcript | None] = []
+    results = track(
+        zip(fragments, system.transcribe_many(fragments), strict=True),
+        description=name,
+        total=len(fragments),
+        console=Console(stderr=True),
+    )
+    for fragment, result in results:
+        if isinstance(result, Transcript):
+            outputs.append(result)
+        else:
+            outputs.append(None)
+            log.warning("%s: fragment %r failed; run `asr validate` on its manifest", name, fragment.id)
+    return outputs, time.perf_counter() - began
+
+
+def _with_durations(fragments: list[Fragment], outputs: list[Transcript | None]) -> Iterator[Fragment]:
+    for fragment, output in zip(fragments, outputs, strict=True):
+        known = fragment.duration is not None or output is None
+        yield fragment if known else fragment.replace(duration=output.duration)  # type: ignore[union-attr]

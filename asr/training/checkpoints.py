@@ -1,0 +1,192 @@
+"""What training leaves on disk: models that can be used at once, and the state from which it goes on.
+
+``last.pt`` and the best ``step-….pt`` are checkpoints as `asr.model.checkpoint` writes them; ``last.state`` is
+lightning's own state (weights in full precision, optimiser, schedule, place in the data).
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from asr.data.batch import Batch
+from asr.errors import AsrError, CheckpointError
+from asr.model.checkpoint import CheckpointInfo, save_checkpoint, write_torch
+from asr.training.task import TranscriptionTask
+
+STATE = "last.state"
+
+
+class TrainingStopped(AsrError):
+    """Training was asked to stop and has saved its state.
+
+    Attributes:
+        signal: The signal that asked.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes lightning's state whole or not at all, and reads it without running code."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write the state.
+
+        Raises:
+            CheckpointError: The disk is full; the older file stays.
+        """
+        write_torch(checkpoint, path)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read the state.
+
+        Raises:
+            CheckpointError: It is missing or damaged.
+        """
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        except FileNotFoundError:
+            raise CheckpointError(f"there is no state to resume from at {path}") from None
+        except Exception as error:  # torch raises many kinds
+            raise CheckpointError(f"{path} is no readable training state: {str(error).splitlines()[0]}") from None
+        return state
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a file."""
+        Path(path).unlink(missing_ok=True)
+
+
+class Checkpoints(lightning.Callback):
+    """Saves the state at every few steps, and a checkpoint after every validation, of which the best are kept.
+
+    Args:
+        folder: Where to.
+        info: What every checkpoint says about itself; its metrics are filled in.
+        keep: Number of best checkpoints kept beside the last.
+        every_steps: Steps between two states; one is saved after every validation as well.
+        monitor: The metric by which the lowest is best.
+    """
+
+    def __init__(self, folder: Path, info: CheckpointInfo, keep: int, every_steps: int, monitor: str) -> None:
+        self.folder = folder
+        self.info = info
+        self.keep = keep
+        self.every_steps = every_steps
+        self.monitor = monitor
+        self.best: dict[str, float] = {}
+        self._saved_step = -1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the list of best checkpoints."""
+        return {"best": dict(self.best)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the list of best checkpoints back; files that are gone are forgotten."""
+        self.best = {name: value for name, value in state_dict["best"].items() if (self.folder / name).is_file()}
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Batch, index: int
+    ) -> None:
+        """Save the state when it is time to."""
+        if (index + 1) % trainer.accumulate_grad_batches == 0 and trainer.global_step % self.every_steps == 0:
+            self.save_state(trainer)
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Save a checkpoint and the state."""
+        if not trainer.sanity_checking and trainer.state.fn == "fit":
+            self._save_model(trainer, module)
+            self.save_state(trainer)
+
+    def save_state(self, trainer: lightning.Trainer) -> None:
+        """Save the state now; every process must call it."""
+        trainer.save_checkpoint(self.folder / STATE)
+
+    def _save_model(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._saved_step = trainer.global_step
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("dev/")}
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(module, TranscriptionTask)
+        info = replace(self.info, metrics=metrics | {"step": float(trainer.global_step)})
+        save_checkpoint(module.model, info, self.folder / "last.pt")
+        if self.monitor not in metrics:
+            return
+        name = f"step-{trainer.global_step:06d}.pt"
+        worst = max(self.best, key=lambda kept: self.best[kept], default=None)
+        if len(self.best) >= self.keep and (worst is None or metrics[self.monitor] >= self.best[worst]):
+            return
+        save_checkpoint(module.model, info, self.folder / name)
+        self.best[name] = metrics[self.monitor]
+        if len(self.best) > self.keep and worst is not None:
+            (self.folder / worst).unlink(missing_ok=True)
+            del self.best[worst]
+
+    def finish(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Save the last step, if no validation did."""
+        if self._saved_step != trainer.global_step:
+            self._save_model(trainer, module)
+            self.save_state(trainer)
+
+    def best_path(self) -> Path:
+        """The checkpoint with the lowest monitored metric, the last one when there was no validation."""
+        best: Mapping[str, float] = self.best
+        return self.folder / (min(best, key=lambda kept: best[kept]) if best else "last.pt")
+
+
+class StopOnSignal(lightning.Callback):
+    """Ends the step that runs when SIGINT or SIGTERM comes, saves the state and stops; a second one stops at once.
+
+    Args:
+        checkpoints: Saves the state.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def on_fit_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Listen."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._receive)
+
+    def teardown(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
+        """Listen no more."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+        print("\nasr: ending this step, then saving the state; once more to stop at once")  # noqa: T201
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Batch, index: int
+    ) -> None:
+        """Stop between two steps.
+
+        Raises:
+            TrainingStopped: A signal came; the state is saved.
+        """
+        stop = trainer.strategy.reduce_boolean_decision(self.received is not None, all=False)
+        if stop and (index + 1) % trainer.accumulate_grad_batches == 0:
+            self.checkpoints.save_state(trainer)
+            folder = self.checkpoints.folder
+            raise TrainingStopped(
+                f"training stopped at step {trainer.global_step}; its state is in {folder / STATE}, "
+                f"go on with resume={folder.parent}",
+                self.received or signal.SIGTERM,
+            )

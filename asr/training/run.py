@@ -1,0 +1,251 @@
+"""One training run, from plain objects to a folder of checkpoints; the loop is lightning's."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader
+
+from asr.data.augment import Augment
+from asr.data.batch import Batch, BatchLoader, BatchOptions
+from asr.data.labels import Labeller
+from asr.data.stream import BatchStream, Draw, Position, sequential_batches
+from asr.model.checkpoint import CheckpointInfo
+from asr.model.network import DialectWhisper
+from asr.training.checkpoints import STATE, AtomicCheckpointIO, Checkpoints, StopOnSignal
+from asr.training.log import JsonLinesLogger
+from asr.training.task import OptimOptions, TranscriptionTask
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DataOptions:
+    """What is learnt from.
+
+    Attributes:
+        train: Manifests; a pass hears the first one once, the others beside it by weight.
+        weights: How often each training manifest is drawn from; equal when empty.
+        dev: Manifests on which loss and WER are measured; they choose the checkpoint.
+        batch_seconds: Most seconds of audio in a batch, padding included.
+        workers: Processes that load audio; 0 loads in the training process.
+    """
+
+    train: tuple[str, ...]
+    weights: tuple[float, ...] = ()
+    dev: tuple[str, ...] = ()
+    batch_seconds: float = 80.0
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerOptions:
+    """How long, where and how exactly is computed.
+
+    Attributes:
+        max_steps: Changes of the weights.
+        accumulate: Batches whose gradients make one step.
+        validate_every: Steps between two validations.
+        patience: Validations without improvement after which training ends; 0 never ends early.
+        monitor: The metric that must improve, lower is better.
+        keep_best: Best checkpoints kept beside the last.
+        save_every: Steps between two saved states.
+        log_every: Steps between two lines of the log.
+        accelerator: lightning's name of the device.
+        devices: Number of devices, or of processes on CPU.
+        strategy: lightning's name of the way they work together.
+        precision: lightning's name of the number format.
+        gradient_checkpointing: Computes activations twice instead of keeping them.
+        threads: Threads of a process on CPU; 0 leaves torch's choice.
+    """
+
+    max_steps: int = 1000
+    accumulate: int = 1
+    validate_every: int = 100
+    patience: int = 0
+    monitor: str = "dev/wer_worst"
+    keep_best: int = 2
+    save_every: int = 100
+    log_every: int = 10
+    accelerator: Literal["cpu", "gpu", "auto"] = "auto"
+    devices: int = 1
+    strategy: Literal["auto", "ddp"] = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    gradient_checkpointing: bool = False
+    threads: int = 0
+
+
+class FragmentData(lightning.LightningDataModule):
+    """The loaders of a run, and its place in the training stream.
+
+    Args:
+        data: Manifests and batches.
+        batch: What is drawn per fragment.
+        labeller: Makes the labels.
+        seed: Of order and draws.
+    """
+
+    def __init__(self, data: DataOptions, batch: BatchOptions, labeller: Labeller, seed: int) -> None:
+        super().__init__()
+        self.data = data
+        self.batch = batch
+        self.labeller = labeller
+        self.seed = seed
+        self.position = Position()
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Endless training batches from the current position on."""
+        stream = BatchStream(
+            self.data.train, self.data.batch_seconds, self.data.weights, self.seed, *self._rank_and_world()
+        )
+        stream.position = self.position
+        return self._loader(stream, self.batch)
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """Every development fragment once, each process its own."""
+        if not self.data.dev:
+            return []
+        rank, world_size = self._rank_and_world()
+        draws = _DevelopmentDraws(self.data.dev, self.data.batch_seconds, rank, world_size)
+        return self._loader(draws, BatchOptions(margin=(0.0, 0.0), timestamps=0.0, speeds=(1.0,)))
+
+    def _loader(self, draws: Any, options: BatchOptions) -> DataLoader[Batch]:
+        return DataLoader(
+            BatchLoader(self.labeller, options),
+            sampler=draws,
+            batch_size=None,
+            num_workers=self.data.workers,
+            # A fork would copy the locks of torch's threads as they are.
+            multiprocessing_context="forkserver" if self.data.workers else None,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _rank_and_world(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place in the training stream."""
+        return asdict(self.position)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go to a place in the training stream."""
+        self.position = Position(state_dict["epoch"], state_dict["batch"], tuple(state_dict["offsets"]))
+
+
+class _DevelopmentDraws:
+    """All fragments of some manifests, once, in batches of similar length."""
+
+    def __init__(self, manifests: Sequence[str], batch_seconds: float, rank: int, world_size: int) -> None:
+        self.manifests = manifests
+        self.batch_seconds = batch_seconds
+        self.rank = rank
+        self.world_size = world_size
+
+    def __iter__(self) -> Iterator[Draw]:
+        for batch in sequential_batches(self.manifests, self.batch_seconds, self.rank, self.world_size):
+            yield Draw(tuple(cut.custom["fragment"] for cut in batch), None, 0)
+
+
+class _Place(lightning.Callback):
+    """Notes after every batch where in the stream the next one stands."""
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Batch, index: int
+    ) -> None:
+        if batch.after is not None:
+            trainer.datamodule.position = batch.after  # type: ignore[attr-defined]
+
+
+def train(
+    model: DialectWhisper,
+    info: CheckpointInfo,
+    folder: Path,
+    *,
+    data: DataOptions,
+    batch: BatchOptions,
+    augment: Augment | None,
+    optim: OptimOptions,
+    trainer: TrainerOptions,
+    seed: int,
+    resume: bool = False,
+) -> Path:
+    """Train a model and keep its checkpoints in ``folder/checkpoints``.
+
+    Args:
+        model: The model; what of it learns is already set.
+        info: What its checkpoints say about themselves.
+        folder: The run's folder.
+        data: What is learnt from.
+        batch: What is drawn per fragment.
+        augment: Changes training batches.
+        optim: How weights are changed.
+        trainer: How long and where.
+        seed: Of everything random.
+        resume: Go on from the state in the folder.
+
+    Returns:
+        The best checkpoint.
+
+    Raises:
+        TrainingStopped: A signal came; the state is saved.
+        AsrError: A manifest, a recording or the disk fails.
+    """
+    if trainer.threads:
+        torch.set_num_threads(trainer.threads)
+    lightning.seed_everything(seed, verbose=False)
+    model.train()
+    model.gradient_checkpointing = trainer.gradient_checkpointing
+    checkpoints = Checkpoints(folder / "checkpoints", info, trainer.keep_best, trainer.save_every, trainer.monitor)
+    callbacks: list[lightning.Callback] = [
+        _Place(),
+        checkpoints,
+        StopOnSignal(checkpoints),
+        LearningRateMonitor("step"),
+        TQDMProgressBar(refresh_rate=1 if sys.stderr.isatty() else trainer.log_every),
+    ]
+    if trainer.patience:
+        callbacks.append(EarlyStopping(trainer.monitor, patience=trainer.patience, mode="min"))
+    with warnings.catch_warnings():
+        # The loaders are as they are on purpose; lightning's advice on workers does not know the stream.
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*treespec.*LeafSpec.*")
+        loop = lightning.Trainer(
+            accelerator=trainer.accelerator,
+            devices=trainer.devices,
+            strategy=trainer.strategy,
+            precision=trainer.precision,
+            max_steps=trainer.max_steps,
+            max_epochs=-1,
+            accumulate_grad_batches=trainer.accumulate,
+            gradient_clip_val=optim.clip_norm or None,
+            val_check_interval=trainer.validate_every * trainer.accumulate if data.dev else None,
+            check_val_every_n_epoch=None if data.dev else 1,
+            num_sanity_val_steps=0,
+            log_every_n_steps=trainer.log_every,
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            default_root_dir=str(folder),
+            logger=[
+                JsonLinesLogger(folder / "log.jsonl"),
+                TensorBoardLogger(str(folder), name="", version="tensorboard"),
+            ],
+            plugins=[AtomicCheckpointIO()],
+            callbacks=callbacks,
+        )
+        task = TranscriptionTask(model, optim, augment, trainer.max_steps)
+        loaders = FragmentData(data, batch, Labeller(model.whisper), seed)
+        state = folder / "checkpoints" / STATE if resume else None
+        loop.fit(task, datamodule=loaders, ckpt_path=None if state is None else str(state))
+    checkpoints.finish(loop, task)
+    return checkpoints.best_path()

@@ -1,0 +1,20 @@
+"""Transcribe: python scripts/transcribe.py inputs=[fragments.jsonl] model=last.pt output_dir=transcripts."""
+
+import hydra
+from omegaconf import DictConfig
+
+from asr.cli import app
+from asr.entry import entry_point
+
+
+@hydra.main(version_base="1.3", config_path="../configs", config_name="transcribe")
+def main(config: DictConfig) -> None:
+    """Hand every key to `asr transcribe`, whose flags have the same names."""
+    with entry_point():
+        from asr.config import TranscribeConfig, to_options
+
+        app(to_options(config, TranscribeConfig).arguments(), prog_name="asr")
+
+
+if __name__ == "__main__":
+    main()
