@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from asr.corpus.split import SplitReport, split_manifest
+from asr.corpus.split import SplitReport, split_as_tagged, split_manifest
 from asr.corpus.stats import CorpusStats, DialectStats, corpus_stats
 from asr.corpus.validate import CHECKS, ValidationReport, validate_manifest
 from asr.errors import ManifestError
@@ -81,20 +81,25 @@ def split(
     speakers: Annotated[
         list[str], typer.Option(help="A number of speakers, such as dev=13; the others go to train.")
     ] = [],  # noqa: B006
+    as_tagged: Annotated[
+        bool, typer.Option("--as-tagged", help="Take the sides that the fragments carry as 'split'.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = 0,
     skip_broken: SkipBroken = False,
     as_json: AsJson = False,
 ) -> None:
     """Split a manifest so that no speaker is on two sides and every dialect is spread."""
-    if bool(share) == bool(speakers):
-        raise typer.BadParameter("give either --share NAME=PART or --speakers NAME=NUMBER")
+    if bool(share) + bool(speakers) + as_tagged != 1:
+        raise typer.BadParameter("give either --share NAME=PART, --speakers NAME=NUMBER or --as-tagged")
     shares = {name: _number(float, value, "--share") for name, value in _pairs(share, "--share").items()}
     numbers = {name: _number(int, value, "--speakers") for name, value in _pairs(speakers, "--speakers").items()}
     errors: list[ManifestError] = []
     with _status("splitting"):
-        report = split_manifest(
-            manifest, output_dir, shares or None, numbers or None, seed, "skip" if skip_broken else "raise", errors
-        )
+        on_error: Literal["raise", "skip"] = "skip" if skip_broken else "raise"
+        if as_tagged:
+            report = split_as_tagged(manifest, output_dir, on_error, errors)
+        else:
+            report = split_manifest(manifest, output_dir, shares or None, numbers or None, seed, on_error, errors)
     if as_json:
         _say(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
     else:

@@ -113,6 +113,53 @@ def split_manifest(
     return SplitReport(tuple(written), without_speaker, skipped)
 
 
+def split_as_tagged(
+    manifest: str | Path,
+    output_dir: str | Path,
+    on_error: Literal["raise", "skip"] = "raise",
+    errors: list[ManifestError] | None = None,
+) -> SplitReport:
+    """Write one manifest per ``split`` that the fragments carry, for a corpus that comes with its own sides.
+
+    Args:
+        manifest: The manifest; it is read once per side.
+        output_dir: Folder of the new manifests.
+        on_error: What a broken line does, as in `read_manifest`.
+        errors: With ``"skip"``, receives one error per broken line.
+
+    Raises:
+        ConfigError: A side's name cannot be a file's.
+        ManifestError: The manifest cannot be read, or a fragment carries no split.
+    """
+    source, folder = Path(manifest), Path(output_dir)
+    broken: list[ManifestError] = [] if errors is None else errors
+    before = len(broken)
+    base = source.absolute().parent
+    sides: dict[str, dict[str, Counter[str]]] = {}
+    without_speaker = 0
+    for fragment in read_manifest(source, on_error, broken):
+        if fragment.split is None:
+            raise ManifestError(f"fragment {fragment.id!r} carries no split; split by speaker instead", source)
+        without_speaker += fragment.speaker is None
+        speakers = sides.setdefault(fragment.split, {})
+        speakers.setdefault(_key(fragment, base), Counter())[fragment.dialect or ""] += 1
+    skipped = len(broken) - before
+    _check_names(sides)
+    written = []
+    for name, speakers in sorted(sides.items()):
+        target = folder / f"{name}.jsonl"
+        tally = _Tally()
+        chosen = (one for one in read_manifest(source, on_error, []) if one.split == name)
+        write_manifest(tally.watch(chosen), target)
+        dialects = Counter(found.most_common(1)[0][0] for found in speakers.values())
+        written.append(
+            Share(
+                name, str(target), tally.fragments, tally.seconds / 3600, len(speakers), dict(sorted(dialects.items()))
+            )
+        )
+    return SplitReport(tuple(written), without_speaker, skipped)
+
+
 def assign(groups: Mapping[str, str], counts: Mapping[str, int], seed: int) -> dict[str, str]:
     """Give every group to a share: exact numbers, every stratum spread.
 
@@ -176,9 +223,7 @@ def _counts(shares: Mapping[str, float] | None, speakers: Mapping[str, int] | No
     """Return the number of groups of each share, in the order asked for."""
     if (shares is None) == (speakers is None):
         raise ConfigError("give either shares (train=0.8) or numbers of speakers (dev=13), one of the two")
-    for name in shares or speakers or {}:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-            raise ConfigError(f"the share {name!r} names a file; use letters, digits, '-' and '_'")
+    _check_names(shares or speakers or {})
     if not total:
         raise ConfigError("the manifest has no fragments to split")
     if speakers is not None:
@@ -196,6 +241,12 @@ def _counts(shares: Mapping[str, float] | None, speakers: Mapping[str, int] | No
         open_shares = [name for name in shares if step > 0 or counts[name] > 1]
         counts[max(open_shares, key=lambda name: step * (shares[name] * total - counts[name]))] += step
     return counts
+
+
+def _check_names(names: Iterable[str]) -> None:
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+            raise ConfigError(f"the share {name!r} names a file; use letters, digits, '-' and '_'")
 
 
 def _from_numbers(speakers: Mapping[str, int], total: int) -> dict[str, int]:

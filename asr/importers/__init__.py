@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from asr.fragment import Fragment
+from asr.importers.asterisk import AsteriskOptions, import_asterisk
 from asr.importers.jsonl import JsonlOptions, import_jsonl
+from asr.importers.synthetic import SyntheticOptions, import_synthetic
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +26,16 @@ class Importer:
     Attributes:
         run: The function; takes the corpus root and an instance of ``options``.
         options: The frozen dataclass of its options; its fields are the accepted keys of a recipe.
+        makes_corpus: It fetches or makes the corpus itself; the root need not be there.
     """
 
     run: Callable[[Path, Any], Iterator[Fragment]]
     options: type
+    makes_corpus: bool = False
 
 
 IMPORTERS: dict[str, Importer] = {
+    "asterisk": Importer(import_asterisk, AsteriskOptions, makes_corpus=True),
     "jsonl": Importer(import_jsonl, JsonlOptions),
+    "synthetic": Importer(import_synthetic, SyntheticOptions, makes_corpus=True),
 }

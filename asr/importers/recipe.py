@@ -34,15 +34,19 @@ class Recipe:
     options: Any
 
     def fragments(self, root: str | Path) -> Iterator[Fragment]:
-        """Stream the fragments of the corpus that lies in ``root``.
+        """Stream the fragments of the corpus that lies in ``root``, or is made there by its importer.
 
         Raises:
+            ConfigError: There is no such folder.
             AsrError: What the importer raises for a corpus it cannot read.
         """
         folder = Path(root)
+        importer = IMPORTERS[self.importer]
+        if importer.makes_corpus and not folder.exists():
+            folder.mkdir(parents=True, exist_ok=True)
         if not folder.is_dir():
             raise ConfigError(f"there is no corpus folder {folder}; give the folder in which {self.name!r} lies")
-        return IMPORTERS[self.importer].run(folder, self.options)
+        return importer.run(folder, self.options)
 
 
 def find_recipe(name: str | Path, datasets: str | Path = "datasets") -> Path:

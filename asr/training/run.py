@@ -219,6 +219,7 @@ def train(
         # The loaders are as they are on purpose; lightning's advice on workers does not know the stream.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*treespec.*LeafSpec.*")
+        warnings.filterwarnings("ignore", ".*Total length of `list` across ranks is zero.*")
         loop = lightning.Trainer(
             accelerator=trainer.accelerator,
             devices=trainer.devices,

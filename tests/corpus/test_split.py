@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.corpus.split import assign, split_manifest
+from asr.corpus.split import assign, split_as_tagged, split_manifest
 from asr.errors import ConfigError, ManifestError
 from asr.fragment import Fragment, read_manifest, write_manifest
 
@@ -169,3 +169,25 @@ def test_broken_lines_stop_or_are_counted(tmp_path: Path) -> None:
     report = split_manifest(source, tmp_path / "out", speakers={"dev": 1}, on_error="skip", errors=errors)
     assert report.skipped == len(errors) == 1
     assert sum(share.fragments for share in report.shares) == 9
+
+
+def test_a_corpus_with_its_own_sides_keeps_them(tmp_path: Path) -> None:
+    source = tmp_path / "corpus.jsonl"
+    sides = ["train", "test", "train", "dev"]
+    write_manifest((fragment(f"f{n}", split=side, speaker=f"s{n}") for n, side in enumerate(sides)), source)
+    report = split_as_tagged(source, tmp_path / "split")
+    found = {name: [one.id for one in group] for name, group in members(tmp_path / "split").items()}
+    assert found == {"train": ["f0", "f2"], "test": ["f1"], "dev": ["f3"]}
+    assert [(share.name, share.fragments, share.speakers) for share in report.shares] == [
+        ("dev", 1, 1),
+        ("test", 1, 1),
+        ("train", 2, 2),
+    ]
+
+
+def test_a_fragment_without_a_side_is_named(tmp_path: Path) -> None:
+    source = tmp_path / "corpus.jsonl"
+    write_manifest([fragment("a", split="train"), fragment("b")], source)
+    with pytest.raises(ManifestError, match="'b' carries no split"):
+        split_as_tagged(source, tmp_path / "split")
+    assert not (tmp_path / "split").exists()
