@@ -1,0 +1,79 @@
+"""The README's blocks, run as they stand in a folder that has what they name."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+import soxr
+
+from asr.fragment import Fragment, write_manifest
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+LINES = [line.split(" #")[0].strip() for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()]
+# What makes a training line quick, and changes nothing of what it says.
+SHORT = ["trainer.max_steps=1", "trainer.accelerator=cpu", "data.workers=0", "data.batch_seconds=5", "run=run"]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """What a reader of the README has: the project's folders, a recording, manifests."""
+    from asr.importers.espeak import ESPEAK_SAMPLE_RATE, speak
+
+    for name in ("configs", "scripts", "datasets"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    speech = tmp_path / "recordings" / "speech.wav"
+    speech.parent.mkdir()
+    text = "The train to the coast leaves from platform three."
+    samples = soxr.resample(speak(text, "en-us") / 32768, ESPEAK_SAMPLE_RATE, 16000)
+    soundfile.write(speech, samples, 16000)
+    (tmp_path / "speech.wav").symlink_to(speech)
+    for name in ("train", "dev"):
+        one = Fragment(
+            id=name, audio=str(speech), text=text, language="en", dialect="en-US", duration=len(samples) / 16000
+        )
+        write_manifest([one], tmp_path / f"{name}.jsonl")
+    return tmp_path
+
+
+def run(words: list[str], folder: Path) -> str:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_readme_has_its_blocks() -> None:
+    assert [kind for kind, _ in BLOCKS].count("python") == 1
+    assert {line.split()[0] for line in LINES} == {"bash", "asr", "python"}
+
+
+@pytest.mark.weights
+def test_the_python_block_prints_a_transcript_with_its_dialect(workspace: Path) -> None:
+    code = next(text for kind, text in BLOCKS if kind == "python")
+    printed = run([sys.executable, "-c", code], workspace)
+    assert printed.startswith("fr-CA ")
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("line", [line for line in LINES if line.startswith(("asr ", "python scripts/train.py"))])
+def test_lines_run(workspace: Path, line: str) -> None:
+    words = shlex.split(line)
+    if words[0] == "python":
+        words = [sys.executable, *words[1:], *(SHORT if "train.py" in line else [])]
+    run(words, workspace)
+    assert list(workspace.glob("transcripts/*.srt" if line.startswith("asr") else "run/checkpoints/last.pt"))
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if line.startswith("bash ")])
+def test_set_up_commands_are_there(line: str) -> None:
+    script = ROOT / line.split()[1]
+    assert script.is_file()
+    subprocess.run(["bash", "-n", str(script)], check=True)
