@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr.inference.batches import Pool, in_order, read_ahead
@@ -80,6 +80,7 @@ def test_an_item_longer_than_a_batch_goes_alone() -> None:
     assert [pool.draw(), pool.draw()] == [["long"], ["longer"]]
 
 
+@settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=60), batch=st.integers(1, 200))
 def test_every_item_is_drawn_once_in_batches_that_fit(lengths: list[int], batch: int) -> None:
     pool: Pool[int] = Pool(batch, 3 * batch)
@@ -113,6 +114,7 @@ def test_like_lengths_leave_little_padding() -> None:
     assert padding < 0.1 * total
 
 
+@settings(deadline=None)
 @given(st.permutations(range(30)))
 def test_results_come_by_number(numbers: list[int]) -> None:
     assert list(in_order((number, str(number)) for number in numbers)) == [str(number) for number in range(30)]
