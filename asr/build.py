@@ -9,9 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from asr.config import AugmentConfig, EvaluateConfig, TrainConfig, plain, write_config
+from asr.config import SAVED, AugmentConfig, EvaluateConfig, TrainConfig, plain, write_config
 from asr.data.augment import Augment, AugmentOptions
 from asr.data.batch import BatchOptions
+from asr.errors import ConfigError
 from asr.evaluation import evaluate, render
 from asr.fragment import Fragment, read_numbered
 from asr.inference.decoding import DecodeOptions
@@ -31,6 +32,10 @@ def run_training(config: TrainConfig) -> Path:
         AsrError: Something a user can mend.
     """
     folder = Path(config.run)
+    if config.resume is None and (folder / SAVED).exists():
+        raise ConfigError(
+            f"{folder} holds a run already; go on with resume={folder}, or choose another folder with run="
+        )
     loaded = load_checkpoint(config.model.name)
     model = loaded.model
     model.window, model.margin = config.model.window, config.model.margin

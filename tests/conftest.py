@@ -45,3 +45,11 @@ def tiny_checkpoint(tiny_whisper: Whisper, tmp_path: Path) -> Path:
     path = tmp_path / "tiny.pt"
     save_checkpoint(DialectWhisper(tiny_whisper), CheckpointInfo(base_model="tiny-random"), path)
     return path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what needs a GPU where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
