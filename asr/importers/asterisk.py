@@ -22,6 +22,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 
+from pydantic import JsonValue
+
 from asr.audio import probe
 from asr.errors import AsrError, ConfigError
 from asr.fragment import Fragment
@@ -131,7 +133,9 @@ def _import_language(root: Path, language: str, options: AsteriskOptions) -> Ite
             counts[fault] += 1
             continue
         counts["imported"] += 1
-        source = {} if listed[prompt] == [text] else {"source_text": " / ".join(listed[prompt])}
+        custom: dict[str, JsonValue] = {"prompt": prompt}
+        if listed[prompt] != [text]:
+            custom["source_text"] = " / ".join(listed[prompt])
         yield Fragment(
             id=f"{dialect}/{prompt}",
             audio=str(audio),
@@ -143,7 +147,7 @@ def _import_language(root: Path, language: str, options: AsteriskOptions) -> Ite
             gender=_GENDERS.get(folder.name.split("_")[2]),
             split=split_of(sides[prompt], options.seed, options.dev, options.test),
             licence=LICENCE,
-            custom={"prompt": prompt} | source,
+            custom=custom,
         )
     there = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.g722")}
     counts["not in the list"] = len(there - listed.keys())

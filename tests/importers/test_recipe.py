@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from asr.errors import ConfigError
-from asr.importers import IMPORTERS
+from asr.importers import IMPORTERS, Importer
 from asr.importers.jsonl import FieldSource, JsonlOptions
 from asr.importers.recipe import count_unmapped, find_recipe, read_recipe
 
@@ -85,12 +85,20 @@ def test_a_missing_corpus_is_named(tmp_path: Path) -> None:
         read.fragments(tmp_path / "nowhere")
 
 
+def test_an_importer_that_makes_its_corpus_gets_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Importer(lambda root, options: iter([root.is_dir()]), JsonlOptions, makes_corpus=True)
+    monkeypatch.setitem(IMPORTERS, "jsonl", made)
+    read = read_recipe(recipe(tmp_path, "importer: jsonl"))
+    assert list(read.fragments(tmp_path / "new" / "corpus")) == [True]
+    assert list(read.fragments(tmp_path / "new" / "corpus")) == [True]
+    with pytest.raises(ConfigError, match=r"no corpus folder .*recipe\.yaml"):
+        read.fragments(tmp_path / "recipe.yaml")
+
+
 def test_what_could_not_be_mapped_is_counted(tmp_path: Path) -> None:
     rows = [{"audio": f"{n}.wav", "text": "", "language": "en", "accent": a} for n, a in enumerate("aabc")]
     (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    read = read_recipe(
-        recipe(tmp_path, "importer: jsonl\noptions: {fields: {dialect: {field: accent, map: {c: en}}}}")
-    )
+    read = read_recipe(recipe(tmp_path, "importer: jsonl\noptions: {fields: {dialect: {field: accent, map: {c: en}}}}"))
     counts: Counter[tuple[str, str]] = Counter()
     assert len(list(count_unmapped(read.fragments(tmp_path), counts))) == 4
     assert counts == {("dialect", "a"): 2, ("dialect", "b"): 1}
