@@ -15,7 +15,7 @@ def noise(*seconds: float) -> tuple[Tensor, Tensor]:
     num_samples = torch.tensor([round(16000 * value) for value in seconds])
     generator = torch.Generator().manual_seed(0)
     audio = torch.randn(len(seconds), int(num_samples.max()), generator=generator)
-    audio *= 0.01 * 10.0 ** torch.arange(len(seconds))[:, None]
+    audio *= 0.001 * 1000.0 ** torch.arange(len(seconds))[:, None]
     return audio.masked_fill(~frame_mask(num_samples, audio.shape[1]), 0.0), num_samples
 
 
@@ -38,7 +38,7 @@ def test_a_tight_window_has_whispers_features_of_the_same_silence() -> None:
 
 
 def test_neighbours_in_a_batch_change_nothing() -> None:
-    # The last is a hundred times louder than the first: a floor of the whole batch would swallow it.
+    # The last is 120 dB louder than the first: a floor 80 dB under the loudest of the batch would swallow it.
     audio, num_samples = noise(0.5, 2.0, 1.301)
     batch, frames = log_mel(audio, num_samples, 80)
     assert frames.tolist() == [50, 200, 131] and batch.shape == (3, 80, 200)
@@ -47,6 +47,15 @@ def test_neighbours_in_a_batch_change_nothing() -> None:
         alone, _ = log_mel(audio[row : row + 1, :count], num_samples[row : row + 1], 80)
         torch.testing.assert_close(batch[row : row + 1, :, : alone.shape[2]], alone, rtol=0, atol=1e-5)
         assert not batch[row, :, alone.shape[2] :].any()
+
+
+def test_the_floor_is_that_of_the_fragments_own_frames() -> None:
+    # A click at the very end is loudest in the frame that follows the last one, which a batch computes for a neighbour.
+    audio, num_samples = torch.zeros(2, 16000), torch.tensor([8000, 16000])
+    audio[0, 7999] = 1.0
+    batch, _ = log_mel(audio, num_samples, 80)
+    alone, _ = log_mel(audio[:1, :8000], num_samples[:1], 80)
+    torch.testing.assert_close(batch[:1, :, :50], alone, rtol=0, atol=1e-5)
 
 
 def test_sound_after_a_fragments_end_is_not_heard() -> None:
