@@ -260,7 +260,7 @@ def test_a_signal_ends_the_process_without_a_traceback(talks: Path, tiny_checkpo
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in stderr
     assert all(name.endswith(".txt") for name in files(Path()))
