@@ -7,9 +7,11 @@ import logging
 from dataclasses import fields
 from pathlib import Path
 
+import torch
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
-from asr.config import SAVED, AugmentConfig, EvaluateConfig, TrainConfig, plain, write_config
+from asr.config import AugmentConfig, EvaluateConfig, TrainConfig, plain, write_config
 from asr.data.augment import Augment, AugmentOptions
 from asr.data.batch import BatchOptions
 from asr.errors import ConfigError
@@ -32,13 +34,16 @@ def run_training(config: TrainConfig) -> Path:
         AsrError: Something a user can mend.
     """
     folder = Path(config.run)
-    if config.resume is None and (folder / SAVED).exists():
-        raise ConfigError(
-            f"{folder} holds a run already; go on with resume={folder}, or choose another folder with run="
-        )
+    # Before anything that takes long: a development manifest, for one, is first read after many steps.
+    for manifest in (*config.data.train, *config.data.dev):
+        next(read_numbered(manifest), None)
+    batch = BatchOptions(config.data.margin, config.data.timestamps, config.augment.speeds)
+    if config.resume is None:
+        _start(config, folder)
     loaded = load_checkpoint(config.model.name)
     model = loaded.model
     model.window, model.margin = config.model.window, config.model.margin
+    torch.manual_seed(config.seed)  # adapters begin at random
     adapt(model, config.adapter.mode, config.adapter.lora)
     info = CheckpointInfo(
         base_model=loaded.info.base_model,
@@ -46,14 +51,12 @@ def run_training(config: TrainConfig) -> Path:
         training_config=plain(config),
         manifests={path: _sha256(path) for path in config.data.train},
     )
-    if config.resume is None:
-        write_config(config, folder)
     best = train(
         model.train(),
         info,
         folder,
         data=config.data.options(),
-        batch=BatchOptions(config.data.margin, config.data.timestamps, config.augment.speeds),
+        batch=batch,
         augment=_augment(config.augment),
         optim=config.optim,
         trainer=config.trainer,
@@ -62,6 +65,20 @@ def run_training(config: TrainConfig) -> Path:
     )
     log.info("best checkpoint: %s", best)
     return best
+
+
+@rank_zero_only  # type: ignore[untyped-decorator]
+def _start(config: TrainConfig, folder: Path) -> None:
+    """Begin a run's folder; in one process only, that of another may bear another second in its name.
+
+    Raises:
+        ConfigError: It holds a run that has saved something.
+    """
+    if any((folder / "checkpoints").glob("*")):
+        raise ConfigError(
+            f"{folder} holds a run already; go on with resume={folder}, or choose another folder with run="
+        )
+    write_config(config, folder)
 
 
 def run_evaluation(config: EvaluateConfig) -> None:
@@ -81,10 +98,10 @@ def run_evaluation(config: EvaluateConfig) -> None:
         )
 
     report = evaluate(
-        transcriber(config.model),
+        transcriber(config.checkpoint),
         config.test,
         baseline=None if config.baseline is None else transcriber(config.baseline),
-        system_name=config.model,
+        system_name=config.checkpoint,
         baseline_name=config.baseline or "",
         resamples=config.resamples,
         seed=config.seed,

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pydantic import BeforeValidator
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import BeforeValidator, Field
 
 from asr.data.augment import AugmentOptions
 from asr.errors import ConfigError
@@ -46,7 +46,7 @@ class ModelConfig:
 
     name: str
     window: Window = "tight"
-    margin: float = 0.5
+    margin: Annotated[float, Field(ge=0)] = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class DataConfig:
     train: Paths
     dev: Paths = ()
     weights: tuple[float, ...] = ()
-    batch_seconds: float = 80.0
-    workers: int = 1
+    batch_seconds: Annotated[float, Field(gt=0)] = 80.0
+    workers: Annotated[int, Field(ge=0)] = 1
     margin: tuple[float, float] = (0.1, 1.0)
     timestamps: float = 0.1
 
@@ -104,7 +104,7 @@ class TrainConfig:
     optim: OptimOptions = field(default_factory=OptimOptions)
     trainer: TrainerOptions = field(default_factory=TrainerOptions)
     resume: str | None = None
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class EvaluateConfig:
     """Everything ``scripts/evaluate.py`` needs.
 
     Attributes:
-        model: The system: a checkpoint, or a base model's name.
+        checkpoint: The system: a checkpoint, or a base model's name. (``model`` is a group, that of training.)
         test: Manifests, by the name that each test set has in the report.
         baseline: What it is compared with on the same fragments; None compares with nothing.
         output: The JSON file of the report; None writes none.
@@ -135,7 +135,7 @@ class EvaluateConfig:
         seed: Of the draws.
     """
 
-    model: str
+    checkpoint: str
     test: dict[str, str]
     baseline: str | None = None
     output: str | None = None
@@ -149,10 +149,13 @@ class EvaluateConfig:
 
 @dataclass(frozen=True, slots=True)
 class TranscribeConfig:
-    """Everything ``scripts/transcribe.py`` needs: the flags of ``asr transcribe``, which says what they mean."""
+    """Everything ``scripts/transcribe.py`` needs: the flags of ``asr transcribe``, which says what they mean.
+
+    Its ``--model`` is ``checkpoint`` here: ``model`` is a group, that of training.
+    """
 
     inputs: Paths
-    model: str = "base"
+    checkpoint: str = "base"
     format: str = "json"
     output_dir: str = "transcripts"
     language: str | None = None
@@ -165,8 +168,9 @@ class TranscribeConfig:
 
     def arguments(self) -> list[str]:
         """Return the command line that means the same."""
-        given = asdict(self) | {"beam_size": self.decode.beam_size}
-        flags = {name: value for name, value in given.items() if name not in ("inputs", "decode", "overwrite")}
+        given = asdict(self) | {"model": self.checkpoint, "beam_size": self.decode.beam_size}
+        others = ("inputs", "checkpoint", "decode", "overwrite")
+        flags = {name: value for name, value in given.items() if name not in others}
         words = [
             word
             for name, value in flags.items()
@@ -184,9 +188,10 @@ def to_options(config: DictConfig, kind: type[Options]) -> Options:
     """
     try:
         table: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None)
-        raise ConfigError(f"{key!r} needs a value; give it as {key}=…") from error
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key!r} needs a value; give it as {error.full_key}=…") from error
+    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+        raise ConfigError(f"{error.full_key!r}: {str(error).splitlines()[0]} (the configuration)") from error
     return build_options(kind, table, "the configuration")
 
 
@@ -202,32 +207,54 @@ def plain(config: TrainConfig) -> dict[str, Any]:
     return table
 
 
-def saved_config(asked: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
-    """Return the configuration of the run that ``asked.resume`` names.
+def saved_config(composed: DictConfig, overrides: Sequence[str]) -> TrainConfig:
+    """Return the configuration of the run that ``resume`` names.
 
     Args:
-        asked: What was composed now.
-        overrides: What was said on the command line; if anything beside ``resume`` was, it must agree with the run.
+        composed: What Hydra composed now; only what an override says is looked at.
+        overrides: What was said on the command line; beside ``resume`` it must agree with the run.
 
     Raises:
-        ConfigError: There is no such run, or an override contradicts it.
+        ConfigError: There is no such run, its configuration is damaged, or an override contradicts it.
     """
-    assert asked.resume is not None
-    folder = Path(asked.resume)
+    folder = Path(str(composed.resume))
     try:
         table = yaml.safe_load((folder / SAVED).read_text("utf-8"))
     except OSError:
         raise ConfigError(f"{folder} is no run: there is no {SAVED} in it; resume= takes the folder of a run") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        table = None
+    if not isinstance(table, dict):
+        raise ConfigError(f"{folder / SAVED} is damaged; restore it, or start a new run from the run's last.pt")
     saved = build_options(TrainConfig, table, str(folder / SAVED))
-    if any(not override.startswith(("resume=", "run=")) for override in overrides):
-        before, now = dict(_leaves(plain(saved))), dict(_leaves(plain(asked)))
-        wrong = [key for key in now if key not in ("resume", "run") and now[key] != before.get(key)]
-        if wrong:
-            raise ConfigError(
-                f"resume={folder} goes on with the run's own configuration, but {wrong[0]!r} would change from "
-                f"{before.get(wrong[0])!r} to {now[wrong[0]]!r}; leave it out, or start a new run"
-            )
+    before = dict(_leaves(plain(saved)))
+    now = dict(_leaves(plain(_filled(composed, before))))
+    # Of two overrides the more exact one is to blame.
+    for override in sorted(overrides, key=lambda override: len(_said(override, now))):
+        for key in _said(override, now):
+            if key not in ("resume", "run") and now[key] != before[key]:
+                raise ConfigError(
+                    f"resume={folder} goes on with the run's own configuration, but {override!r} would change {key!r} "
+                    f"from {before[key]!r} to {now[key]!r}; leave it out, or start a new run"
+                )
     return replace(saved, run=str(folder), resume=str(folder))
+
+
+def _filled(composed: DictConfig, saved: dict[str, Any]) -> TrainConfig:
+    """Build what was composed, values that must be given but were not taken from the saved run."""
+    config = composed.copy()
+    for key in OmegaConf.missing_keys(config):
+        OmegaConf.update(config, key, saved.get(key))
+    return to_options(config, TrainConfig)
+
+
+def _said(override: str, now: dict[str, Any]) -> list[str]:
+    """The keys that an override speaks of: one, those of a group, or, for an experiment, all that differ by now."""
+    name = override.partition("=")[0].lstrip("+~").partition("@")[0]
+    defaults = dict(_leaves(plain(TrainConfig(ModelConfig("base"), DataConfig(()), ""))))
+    return [key for key in now if key == name or key.startswith(f"{name}.")] or [
+        key for key in now if now[key] != defaults[key]
+    ]
 
 
 def _leaves(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

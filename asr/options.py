@@ -48,4 +48,4 @@ def _refuse_unknown(kind: type, table: dict[str, Any], prefix: str, place: str) 
             names = ", ".join(prefix + name for name in accepted)
             raise ConfigError(f"unknown key {f'{prefix}{key}'!r} in {place}; {hint}accepted are {names}")
         if is_dataclass(hints[key]) and isinstance(value, dict):
-            _refuse_unknown(hints[key], value, f"{prefix}{key}.", place)  # type: ignore[arg-type]
+            _refuse_unknown(hints[key], value, f"{prefix}{key}.", place)

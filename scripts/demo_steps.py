@@ -69,7 +69,7 @@ def main() -> None:
     last = RUN / "checkpoints" / "last.pt"
     step(
         "What it hears better, on sentences it has not heard",
-        f"python scripts/evaluate.py model={last} baseline=base +test.prompts={test} output={RUN}/report.json",
+        f"python scripts/evaluate.py checkpoint={last} baseline=base +test.prompts={test} output={RUN}/report.json",
     )
     files = " ".join(fragment.audio for fragment in list(read_manifest(test))[::TEST_FRAGMENTS_PER_DIALECT])
     step("Files transcribed with the result", f"asr transcribe {files} --model {last} --output-dir {RUN}/transcripts")

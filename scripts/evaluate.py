@@ -1,4 +1,4 @@
-"""Evaluate: python scripts/evaluate.py model=last.pt baseline=base +test.accented=dev.jsonl output=report.json."""
+"""Evaluate: python scripts/evaluate.py checkpoint=last.pt baseline=base +test.accented=dev.jsonl output=report.json."""
 
 import hydra
 from omegaconf import DictConfig

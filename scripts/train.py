@@ -14,10 +14,10 @@ def main(config: DictConfig) -> None:
         from asr.build import run_training
         from asr.config import TrainConfig, saved_config, to_options
 
-        options = to_options(config, TrainConfig)
-        if options.resume is not None:
-            options = saved_config(options, HydraConfig.get().overrides.task)
-        run_training(options)
+        if config.resume is None:
+            run_training(to_options(config, TrainConfig))
+        else:
+            run_training(saved_config(config, HydraConfig.get().overrides.task))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Transcribe: python scripts/transcribe.py inputs=[fragments.jsonl] model=last.pt output_dir=transcripts."""
+"""Transcribe: python scripts/transcribe.py inputs=[fragments.jsonl] checkpoint=last.pt output_dir=transcripts."""
 
 import hydra
 from omegaconf import DictConfig

@@ -1,13 +1,16 @@
-"""A tiny random Whisper with the real tokenizer's vocabulary, and its checkpoint."""
+"""A tiny random Whisper with the real tokenizer's vocabulary, its checkpoint, and a corpus of made-up sounds."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from whisper.model import ModelDimensions, Whisper
 
+from asr.fragment import Fragment, read_manifest, write_manifest
 from asr.model.checkpoint import CheckpointInfo, save_checkpoint
 from asr.model.network import DialectWhisper
 
@@ -45,6 +48,37 @@ def tiny_checkpoint(tiny_whisper: Whisper, tmp_path: Path) -> Path:
     path = tmp_path / "tiny.pt"
     save_checkpoint(DialectWhisper(tiny_whisper), CheckpointInfo(base_model="tiny-random"), path)
     return path
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A manifest of 12 fragments of 0.3 to 0.85 s in two dialects."""
+    random = np.random.default_rng(0)
+    fragments = []
+    for number in range(12):
+        seconds = 0.3 + 0.05 * number
+        audio = tmp_path / "audio" / f"{number}.wav"
+        audio.parent.mkdir(exist_ok=True)
+        soundfile.write(audio, 0.1 * random.standard_normal(round(seconds * 16000)), 16000)
+        fragments.append(
+            Fragment(
+                id=f"f{number}",
+                audio=str(audio),
+                text=f"sentence number {number}",
+                language="fr" if number % 2 else "en",
+                dialect="fr-CA" if number % 2 else "en-GB",
+                duration=seconds,
+            )
+        )
+    write_manifest(fragments, tmp_path / "corpus.jsonl")
+    return tmp_path / "corpus.jsonl"
+
+
+@pytest.fixture
+def dev(corpus: Path) -> Path:
+    """The two shortest fragments of the corpus, one of each dialect."""
+    write_manifest(list(read_manifest(corpus))[:2], corpus.with_name("dev.jsonl"))
+    return corpus.with_name("dev.jsonl")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

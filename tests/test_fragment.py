@@ -45,11 +45,7 @@ length = st.floats(0.001, 1e4, allow_nan=False)
 any_text = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 json_values = st.recursive(
     # Surrogates included: JSON may carry them as escapes.
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=9),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
@@ -57,9 +53,7 @@ days = st.none() | st.dates()
 fragments = st.builds(
     Fragment,
     id=plain,
-    audio=plain.filter(lambda name: name not in (".", "..")).map(
-        lambda name: "/corpus/" + name.replace("/", "_")
-    ),
+    audio=plain.filter(lambda name: name not in (".", "..")).map(lambda name: "/corpus/" + name.replace("/", "_")),
     text=any_text,
     language=st.sampled_from(["fr", "en", "haw"]),
     start=seconds,
@@ -83,9 +77,7 @@ fragments = st.builds(
         expires=days,
         withdrawn=days,
     ),
-    custom=st.dictionaries(
-        st.text(max_size=8).filter(lambda k: k not in FIELDS | {"end"}), json_values, max_size=3
-    ),
+    custom=st.dictionaries(st.text(max_size=8).filter(lambda k: k not in FIELDS | {"end"}), json_values, max_size=3),
 )
 same_folder = settings(
     max_examples=150,
@@ -103,9 +95,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, written: list[Fragment], n
 
 
 @same_folder
-@given(
-    st.dictionaries(st.text(max_size=8).filter(lambda k: k not in FIELDS | {"end"}), json_values, max_size=4)
-)
+@given(st.dictionaries(st.text(max_size=8).filter(lambda k: k not in FIELDS | {"end"}), json_values, max_size=4))
 def test_unknown_keys_survive_flat(unknown: dict[str, object]) -> None:
     data = {"id": "a", "audio": "/a.wav", "text": "", "language": "fr"} | unknown
     fragment = Fragment.from_dict(data)
@@ -168,9 +158,7 @@ def test_dates_are_iso() -> None:
 
 
 # Paths
-def test_relative_audio_opens_from_any_working_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_relative_audio_opens_from_any_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "corpus").mkdir()
     manifest(tmp_path / "corpus", line(audio="wav/a.wav"))
     monkeypatch.chdir(tmp_path)
@@ -178,9 +166,7 @@ def test_relative_audio_opens_from_any_working_folder(
     assert fragment.audio == str(tmp_path / "corpus/wav/a.wav")
 
 
-def test_audio_is_written_relative_only_below_the_manifest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_audio_is_written_relative_only_below_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inside, outside = tmp_path / "corpus/a.wav", tmp_path / "elsewhere/b.wav"
     bare = Fragment(id="a", audio=str(inside), text="", language="fr")
     monkeypatch.chdir(tmp_path)

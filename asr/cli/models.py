@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +22,10 @@ def label(
 ) -> None:
     """Label fragments with what a model hears in them: targets for the tight window, and for replay.
 
-    Loops are left out and counted; a fragment that cannot be transcribed is named, and the exit code is 1 then.
+    Loops are left out and counted; a fragment that cannot be transcribed is named, and the exit code is 1 then. Where
+    nothing at all could be labelled, nothing is written.
     """
-    from asr.fragment import read_numbered, write_manifest
+    from asr.fragment import Fragment, read_numbered, write_manifest
     from asr.inference.label import LabelCounts, label_fragments
     from asr.inference.transcriber import Transcriber
 
@@ -31,14 +33,21 @@ def label(
     total = sum(1 for _ in read_numbered(manifest))
     transcriber = Transcriber(model, device=device, batch_seconds=batch_seconds)
     labelled = label_fragments(transcriber, (item for _, item in read_numbered(manifest)), counts, failures)
-    write_manifest(track(labelled, "labelling", total, console=Console(stderr=True)), output)
+
+    def some() -> Iterator[Fragment]:
+        yield from track(labelled, "labelling", total, console=Console(stderr=True))
+        if not counts.labelled:
+            left_out = f"{counts.runaway} loops and {counts.failed} failures"
+            raise ManifestError(f"no fragment could be labelled ({left_out}); run `asr validate` on it", manifest)
+
+    try:
+        write_manifest(some(), output)
+    finally:
+        for failure in failures:
+            typer.echo(f"failed: {failure}", err=True)
     typer.echo(
         f"{counts.labelled} fragments written to {output}; {counts.runaway} loops and {counts.failed} failures left out"
     )
-    for failure in failures:
-        typer.echo(f"failed: {failure}", err=True)
-    if not counts.labelled:
-        raise ManifestError("no fragment could be labelled; run `asr validate` on it", manifest)
     if counts.failed:
         raise typer.Exit(1)
 

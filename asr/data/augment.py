@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch on its device, by torchaudio; the same for the same seed, wherever it runs again.
+"""Augmentation of a whole batch on its device, by torchaudio; the same for the same seed on the same kind of device.
 
 Shapes: B batch, N samples, F mels, T mel frames.
 """
@@ -6,9 +6,11 @@ Shapes: B batch, N samples, F mels, T mel frames.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torchaudio.functional
+from pydantic import Field
 from torch import Tensor
 
 from asr.audio import SAMPLE_RATE
@@ -30,12 +32,12 @@ class AugmentOptions:
     """
 
     gain_db: tuple[float, float] = (-8.0, 4.0)
-    noise: float = 0.3
+    noise: Annotated[float, Field(ge=0, le=1)] = 0.3
     noise_snr_db: tuple[float, float] = (8.0, 30.0)
-    time_masks: int = 2
-    time_mask_share: float = 0.06
-    frequency_masks: int = 2
-    frequency_mask_mels: int = 14
+    time_masks: Annotated[int, Field(ge=0)] = 2
+    time_mask_share: Annotated[float, Field(ge=0, le=1)] = 0.06
+    frequency_masks: Annotated[int, Field(ge=0)] = 2
+    frequency_mask_mels: Annotated[int, Field(ge=0, le=80)] = 14
 
 
 def change_speed(audio: Tensor, num_samples: Tensor, speed: float) -> tuple[Tensor, Tensor]:
@@ -45,10 +47,15 @@ def change_speed(audio: Tensor, num_samples: Tensor, speed: float) -> tuple[Tens
         audio: Float [B, N], zero after each fragment.
         num_samples: Long [B].
         speed: Above 1 is faster.
+
+    Returns:
+        Float [B, M], zero after each fragment, and long [B], each length divided by the speed and rounded up.
     """
     if speed == 1.0:
         return audio, num_samples
-    faster, lengths = torchaudio.functional.speed(audio, SAMPLE_RATE, speed, num_samples)
+    # Autocast would resample in bf16, whose noise is 50 dB under the signal.
+    with torch.autocast(audio.device.type, enabled=False):
+        faster, lengths = torchaudio.functional.speed(audio.float(), SAMPLE_RATE, speed, num_samples)
     lengths = lengths.to(num_samples.dtype).clamp(max=faster.shape[1])
     return faster.masked_fill(~frame_mask(lengths, faster.shape[1]), 0.0), lengths
 
@@ -94,11 +101,15 @@ class Augment:
             mel: Float [B, F, T].
             num_frames: Long [B], valid frames.
             seed: Of the choices.
+
+        Returns:
+            Float [B, F, T].
         """
         options, draw = self.options, _Draw(seed + 1, mel.device)
         batch, mels, length = mel.shape
-        # What a log-mel spectrogram has in silence: its floor, two decades-of-four under the fragment's peak.
-        floor = mel.amax(dim=(1, 2), keepdim=True) - 2.0
+        valid = frame_mask(num_frames, length)[:, None, :]
+        # What a log-mel spectrogram has in silence: 8 decades under the fragment's peak, in Whisper's units of 4.
+        floor = mel.masked_fill(~valid, -torch.inf).amax(dim=(1, 2), keepdim=True) - 2.0
         hidden = torch.zeros(batch, mels, length, dtype=torch.bool, device=mel.device)
         for _ in range(options.time_masks):
             width = draw.uniform(0, options.time_mask_share, (batch, 1)) * num_frames[:, None]
@@ -106,8 +117,7 @@ class Augment:
         for _ in range(options.frequency_masks):
             width = draw.uniform(0, options.frequency_mask_mels, (batch, 1))
             hidden |= _stretch(width, torch.full_like(num_frames, mels)[:, None], mels, draw)[:, :, None]
-        hidden &= frame_mask(num_frames, length)[:, None, :]
-        return torch.where(hidden, floor, mel)
+        return torch.where(hidden & valid, floor, mel)
 
 
 def _stretch(width: Tensor, total: Tensor, length: int, draw: _Draw) -> Tensor:

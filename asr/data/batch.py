@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from asr.audio import SAMPLE_RATE, load_audio
 from asr.data.labels import IGNORED, Labeller
 from asr.data.stream import MAX_SECONDS, Draw, Position
-from asr.errors import AudioError
+from asr.errors import AudioError, ConfigError
 from asr.fragment import Fragment
 
 log = logging.getLogger(__name__)
@@ -31,11 +31,22 @@ class BatchOptions:
         margin: Least and most seconds of silence after a fragment in a tight window.
         timestamps: Share of fragments whose label asks for times; without any the model forgets them.
         speeds: Factors of tempo and pitch, one per batch; 1.1 is faster.
+
+    Raises:
+        ConfigError: A value cannot work.
     """
 
     margin: tuple[float, float] = (0.1, 1.0)
     timestamps: float = 0.1
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin[0] <= self.margin[1]:
+            raise ConfigError(f"margin must be two rising numbers of seconds from 0 on, found {list(self.margin)}")
+        if not 0 <= self.timestamps <= 1:
+            raise ConfigError(f"timestamps is a share from 0 to 1, found {self.timestamps}")
+        if not self.speeds or not all(0.5 <= speed <= 2 for speed in self.speeds):
+            raise ConfigError(f"speeds must be one or more factors from 0.5 to 2, found {list(self.speeds)}")
 
 
 @dataclass(slots=True)
@@ -103,13 +114,17 @@ class BatchLoader(Dataset[Batch]):
         for fragment in draw.fragments:
             try:
                 clips.append(load_audio(fragment.audio, fragment.start, fragment.duration))
-            except AudioError as error:
+            except (AudioError, OSError) as error:  # an OSError while it is read: a share that went away, say
                 fault = error
                 log.warning("fragment %r is left out: its recording cannot be read; run `asr validate`", fragment.id)
             else:
                 heard.append(fragment)
         if not heard:
-            raise AudioError(f"no recording of a whole batch can be read; the last one: {fault}") from fault
+            names = ", ".join(repr(fragment.id) for fragment in draw.fragments)
+            raise AudioError(
+                f"no recording of a batch can be read (fragments {names:.200}), the last one because {fault}; "
+                "run `asr validate`"
+            ) from fault
         labels = []
         for fragment, clip in zip(heard, clips, strict=True):
             timed = chance.random() < self.options.timestamps

@@ -7,10 +7,9 @@ languages are served alike.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 from whisper.model import Whisper
-from whisper.tokenizer import Tokenizer, get_tokenizer
+from whisper.tokenizer import get_tokenizer
 
 # Positions whose answer is not asked for; torch's cross-entropy leaves them out.
 IGNORED = -100
@@ -36,11 +35,18 @@ class Labeller:
 
     Args:
         model: Whose vocabulary counts.
+
+    Attributes:
+        languages: The codes of the languages that the model knows.
     """
 
     def __init__(self, model: Whisper) -> None:
+        # No tokenizer is kept: the loader's processes get a copy of this, and make their own.
         self.multilingual = bool(model.is_multilingual)
         self.num_languages = int(model.num_languages)
+        self.languages: tuple[str, ...] = ("en",)
+        if self.multilingual:
+            self.languages = get_tokenizer(True, num_languages=self.num_languages).all_language_codes
 
     def __call__(self, text: str, language: str, seconds: float | None = None) -> Label:
         """Make a label; language and task are given, not asked for.
@@ -49,11 +55,13 @@ class Labeller:
         token, and the end right after the prompt.
 
         Args:
-            text: What was said.
-            language: Whisper's code.
+            text: What was said, without Whisper's own tokens.
+            language: One of `languages`.
             seconds: With times: where speech ends, after a start at 0; None asks for no times.
         """
-        tokenizer = _tokenizer(self.multilingual, self.num_languages, language)
+        tokenizer = get_tokenizer(
+            self.multilingual, num_languages=self.num_languages, language=language, task="transcribe"
+        )
         prompt = list(tokenizer.sot_sequence)
         silent = not text.strip()
         words = [] if silent else tokenizer.encode(" " + text.strip())
@@ -63,11 +71,8 @@ class Labeller:
         else:
             begin = tokenizer.timestamp_begin
             answer = [begin, *words, begin + round(seconds / _TIME_STEP), tokenizer.eot]
-        first = tokenizer.no_speech if silent and len(prompt) > 1 else IGNORED
-        ignored = [first, *[IGNORED] * (len(prompt) - 2)] if len(prompt) > 1 else []
-        return Label(tuple(prompt + answer[:-1]), tuple(ignored + answer))
-
-
-@lru_cache(maxsize=128)
-def _tokenizer(multilingual: bool, num_languages: int, language: str) -> Tokenizer:
-    return get_tokenizer(multilingual, num_languages=num_languages, language=language, task="transcribe")
+        # The last token of the prompt is followed by the answer.
+        given = [IGNORED] * (len(prompt) - 1)
+        if silent:
+            given[0] = tokenizer.no_speech
+        return Label(tuple(prompt + answer[:-1]), tuple(given + answer))

@@ -7,13 +7,17 @@ audio is read by this package's own loader.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from lhotse import CutSet, MonoCut
-from lhotse.dataset.sampling.dynamic_bucketing import DynamicBucketingSampler, estimate_duration_buckets
+from lhotse.dataset.sampling.dynamic_bucketing import (
+    DynamicBucketingSampler,
+    FixedBucketBatchSizeConstraint,
+    estimate_duration_buckets,
+)
 
 from asr.audio import probe
 from asr.corpus.validate import MAX_LABEL_TOKENS, label_tokens
@@ -24,8 +28,8 @@ log = logging.getLogger(__name__)
 
 MAX_SECONDS = 30.0
 _BUCKETS = 10
-# Seconds at which buckets part where the data are not looked at first.
-_FIXED_BINS = [1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0, 12.0, 15.0, 20.0, 25.0]
+# Longest fragment of each bucket, in seconds, where the data are not looked at first.
+_FIXED_EDGES = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0, 12.0, 15.0, 20.0, 25.0)
 _ESTIMATE_FROM = 10_000
 # Faults named one by one in the log; the rest are only counted.
 _NAMED_FAULTS = 10
@@ -64,16 +68,21 @@ class Draw:
 class UsableFragments:
     """The fragments of a manifest that can be learnt from; iterating again reads it again.
 
-    A fragment over 30 s, with a label over 448 tokens, or whose recording is needed for its duration and cannot be
-    opened is left out, and so is a broken line: each is named in the log once, with its place and without its text.
+    Left out is a fragment that is over 30 s, in a language that the model does not know, with a label over 448 tokens
+    or with Whisper's own tokens in its text, or whose duration is neither given nor told by its recording; and so is a
+    broken line. The first ten are named in the log, once, with their places and without their texts; all are counted.
 
     Args:
         manifest: The manifest.
+        languages: Codes of the languages that count; all when None.
     """
 
-    def __init__(self, manifest: str | Path) -> None:
+    def __init__(self, manifest: str | Path, languages: Collection[str] | None = None) -> None:
         self.manifest = Path(manifest)
-        self._reported = False
+        self.languages = languages
+        # Lines up to this one have been reported; a pass may end before the manifest does.
+        self._reported = 0
+        self._counted = False
 
     def __iter__(self) -> Iterator[Fragment]:
         """Yield fragments whose ``duration`` is set.
@@ -83,30 +92,36 @@ class UsableFragments:
         """
         kept = faults = 0
         for number, item in read_numbered(self.manifest):
-            usable = _usable(item)
+            usable = _usable(item, self.languages)
             if isinstance(usable, Fragment):
                 kept += 1
                 yield usable
                 continue
             faults += 1
-            if faults <= _NAMED_FAULTS and not self._reported:
+            if faults <= _NAMED_FAULTS and number > self._reported:
+                self._reported = number
                 log.warning("left out (%s:%d): %s", self.manifest.name, number, usable)
-        if faults and not self._reported:
+        if faults and not self._counted:
             log.warning("%s: %d of %d fragments were left out", self.manifest.name, faults, kept + faults)
-        self._reported = True
+        self._counted = True
         if not kept:
             raise ManifestError("no fragment in it can be used; run `asr validate` on it", self.manifest)
 
 
-def _usable(item: Fragment | ManifestError) -> Fragment | str:
+def _usable(item: Fragment | ManifestError, languages: Collection[str] | None) -> Fragment | str:
     """Return the fragment with its duration, or why it cannot be used."""
     if isinstance(item, ManifestError):
-        return str(item)
+        # The place is in the log beside it, without the folder.
+        return str(item).removesuffix(f" ({item.path}:{item.line})")
     name = f"fragment {item.id!r}"
+    if languages is not None and item.language not in languages:
+        return f"{name} is in {item.language!r}, which the model does not know"
+    if "<|" in item.text:
+        return f"the text of {name} holds '<|', with which Whisper's own tokens begin; take them out of it"
     if item.duration is None:
         try:
             item = item.replace(duration=probe(item.audio).duration - item.start)
-        except (AudioError, ManifestError):
+        except (AudioError, ManifestError, OSError):
             return f"the duration of {name} is not given and its recording does not tell it; run `asr validate`"
     if item.duration is not None and item.duration > MAX_SECONDS:
         return f"{name} lasts {item.duration:.1f} s, Whisper hears {MAX_SECONDS:.0f} s at a time; cut it"
@@ -137,12 +152,17 @@ class _Replay:
 
     def __init__(self, fragments: UsableFragments) -> None:
         self.fragments = fragments
-        self.offset = 0
+        self.taken = 0
+        self._offset = 0
+        self._length: int | None = None
+
+    def start_at(self, offset: int) -> None:
+        """Begin a pass after ``offset`` fragments, counted over all passes."""
+        self._offset = offset
         self.taken = 0
 
     def __iter__(self) -> Iterator[Fragment]:
-        self.taken = 0
-        skip = self.offset
+        skip = self._offset if self._length is None else self._offset % self._length
         while True:
             passed = 0
             for fragment in self.fragments:
@@ -150,25 +170,49 @@ class _Replay:
                 if passed > skip:
                     self.taken += 1
                     yield fragment
-            skip = max(0, skip - passed)
+            self._length = passed
+            # What a first reading has shown: how often the offset goes round.
+            skip = max(0, skip - passed) % passed
 
 
 def sequential_batches(
-    manifests: Sequence[str | Path], batch_seconds: float, rank: int = 0, world_size: int = 1
+    fragments: Iterable[Fragment], batch_seconds: float, rank: int = 0, world_size: int = 1
 ) -> Iterator[CutSet]:
-    """Every usable fragment of some manifests once, in batches of similar length.
+    """Every fragment once, in batches of similar length.
 
     Args:
-        manifests: The manifests.
-        batch_seconds: Most seconds of audio in a batch, padding included.
+        fragments: With their durations, none over 30 s (`UsableFragments`).
+        batch_seconds: Most seconds of audio in a batch, padding up to its longest fragment included; a longer fragment
+            is a batch of its own.
         rank: This process's number; it gets every ``world_size``-th fragment.
         world_size: Number of processes.
     """
-    fragments = (fragment for manifest in manifests for fragment in UsableFragments(manifest))
     cuts = CutSet(FragmentCuts(islice(fragments, rank, None, world_size)))
     # The sampler is told that it is alone: it would give each process the same number of batches by repeating some.
-    return DynamicBucketingSampler(  # type: ignore[no-any-return]
-        cuts, max_duration=batch_seconds, duration_bins=_FIXED_BINS, rank=0, world_size=1
+    return iter(_bucketed(cuts, [*_FIXED_EDGES, MAX_SECONDS], batch_seconds))
+
+
+def _bucketed(
+    cuts: CutSet,
+    edges: Sequence[float],
+    batch_seconds: float,
+    shuffle: bool = False,
+    seed: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DynamicBucketingSampler:
+    """Batches out of buckets that end at ``edges`` (seconds, rising, the last one above all durations)."""
+    # A fixed size per bucket: lhotse's own limit by duration counts with the longest cut so far, and lets one more in
+    # that may be much longer.
+    sizes = [max(1, int(batch_seconds / edge)) for edge in edges]
+    return DynamicBucketingSampler(
+        cuts,
+        constraint=FixedBucketBatchSizeConstraint(list(edges), sizes),
+        duration_bins=list(edges[:-1]),
+        shuffle=shuffle,
+        seed=seed,
+        rank=rank,
+        world_size=world_size,
     )
 
 
@@ -178,13 +222,19 @@ class BatchStream:
     A pass (an epoch) hears every fragment of the first manifest once; fragments of the others are drawn beside them
     by weight, and the next pass goes on in them where the last one stopped.
 
+    Several processes make the same batches and each takes its own of them, equally many. Where a pass has a last batch
+    and not one for every process, its fragments are dealt out to all; only where these are fewer than the processes
+    are some of them heard twice (lhotse's ``CutSampler``).
+
     Args:
         manifests: The manifests.
-        batch_seconds: Most seconds of audio in a batch, padding up to its longest fragment included.
+        batch_seconds: Most seconds of audio in a batch, padding up to its longest fragment included; a longer fragment
+            is a batch of its own.
         weights: How often each manifest is drawn from, in any unit; equal when empty.
         seed: Of order and draws.
         rank: This process's number.
-        world_size: Number of processes; each gets its own batches.
+        world_size: Number of processes.
+        languages: Codes of the languages that the model knows; fragments in others are left out. All when None.
 
     Raises:
         ConfigError: Numbers of manifests and weights differ, or a weight is not above zero.
@@ -198,6 +248,7 @@ class BatchStream:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        languages: Collection[str] | None = None,
     ) -> None:
         if not manifests:
             raise ConfigError("there is no training manifest; give one or several")
@@ -211,9 +262,9 @@ class BatchStream:
         self.rank = rank
         self.world_size = world_size
         self.position = Position()
-        self._first = UsableFragments(manifests[0])
-        self._replays = [_Replay(UsableFragments(manifest)) for manifest in manifests[1:]]
-        self._bins: list[float] | None = None
+        self._first = UsableFragments(manifests[0], languages)
+        self._replays = [_Replay(UsableFragments(manifest, languages)) for manifest in manifests[1:]]
+        self._edges: list[float] | None = None
 
     def __iter__(self) -> Iterator[Draw]:
         """Yield batches from `position` on, for ever.
@@ -225,7 +276,7 @@ class BatchStream:
         while True:
             offsets = position.offsets or (0,) * len(self._replays)
             for replay, offset in zip(self._replays, offsets, strict=True):
-                replay.offset = offset
+                replay.start_at(offset)
             for index, cuts in enumerate(self._batches(position.epoch)):
                 if index >= position.batch:
                     after = Position(position.epoch, index + 1, offsets)
@@ -235,22 +286,21 @@ class BatchStream:
             position = Position(position.epoch + 1, 0, tuple(a + b for a, b in zip(offsets, taken, strict=True)))
 
     def _batches(self, epoch: int) -> Iterable[CutSet]:
+        if self._edges is None:
+            self._edges = self._estimate_edges()
         cuts = CutSet(FragmentCuts(self._first))
-        if self._bins is None:
-            sample = list(islice(FragmentCuts(self._first), _ESTIMATE_FROM))
-            self._bins = estimate_duration_buckets(sample, min(_BUCKETS, len(sample))) if len(sample) > 1 else []
         if self._replays:
             others = [CutSet(FragmentCuts(replay)) for replay in self._replays]
             cuts = CutSet.mux(cuts, *others, weights=self.weights, stop_early=True, seed=self.seed + epoch)
-        return DynamicBucketingSampler(  # type: ignore[no-any-return]
-            cuts,
-            max_duration=self.batch_seconds,
-            duration_bins=self._bins,
-            shuffle=True,
-            seed=self.seed + epoch,
-            rank=self.rank,
-            world_size=self.world_size,
+        return _bucketed(  # type: ignore[no-any-return]
+            cuts, self._edges, self.batch_seconds, True, self.seed + epoch, self.rank, self.world_size
         )
+
+    def _estimate_edges(self) -> list[float]:
+        """Where buckets end that hold equally much of the first manifest, and one for what is longer than all of it."""
+        sample = list(islice(FragmentCuts(self._first), _ESTIMATE_FROM))
+        starts = estimate_duration_buckets(sample, min(_BUCKETS, len(sample))) if len(sample) > 1 else []
+        return sorted({*map(float, starts), max(cut.duration for cut in sample), MAX_SECONDS})
 
     def _batch_seed(self, epoch: int, index: int) -> int:
         # Spread by odd constants (splitmix64's), so that neighbours share no bits; torch takes 63 of them.

@@ -56,8 +56,8 @@ def evaluate(
     )
     return score(
         _with_durations([fragment for _, fragment in fragments], outputs),
-        [output and output.text for output in outputs],
-        None if others is None else [output and output.text for output in others],
+        [_text(output) for output in outputs],
+        None if others is None else [_text(output) for output in others],
         test_sets=[name for name, _ in fragments] if len(test_sets) > 1 else None,
         system_name=system_name,
         baseline_name=baseline_name,
@@ -93,6 +93,10 @@ def _heard(system: Transcriber, fragments: list[Fragment], name: str) -> tuple[l
             outputs.append(None)
             log.warning("%s: fragment %r failed; run `asr validate` on its manifest", name, fragment.id)
     return outputs, time.perf_counter() - began
+
+
+def _text(output: Transcript | None) -> str | None:
+    return None if output is None else output.text
 
 
 def _with_durations(fragments: list[Fragment], outputs: list[Transcript | None]) -> Iterator[Fragment]:

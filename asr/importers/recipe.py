@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
 from asr.errors import ConfigError
 from asr.fragment import Fragment
 from asr.importers import IMPORTERS
+from asr.options import build_options
 
-_KEYS = ("importer", "options")
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A ``recipe.yaml`` as it stands; a key without a value is a key that is not there."""
+
+    importer: str
+    options: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +86,13 @@ def read_recipe(path: str | Path) -> Recipe:
     except yaml.YAMLError as error:
         raise ConfigError(f"the recipe {file} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
-        raise ConfigError(f"the recipe {file} must have the keys {' and '.join(_KEYS)}")
-    _refuse_unknown(data, _KEYS, "key", file)
-    name = data.get("importer")
-    if name not in IMPORTERS:
-        raise ConfigError(f"importer {name!r} in {file} is not known; accepted are {', '.join(sorted(IMPORTERS))}")
-    options = data.get("options") or {}
-    if not isinstance(options, dict):
-        raise ConfigError(f"'options' in {file} must be a table of names and values")
-    return Recipe(file.absolute().parent.name, name, _build(IMPORTERS[name].options, options, file))
+        raise ConfigError(f"the recipe {file} must have the keys importer and options")
+    recipe = build_options(_File, data, str(file))
+    if recipe.importer not in IMPORTERS:
+        known = ", ".join(sorted(IMPORTERS))
+        raise ConfigError(f"importer {recipe.importer!r} in {file} is not known; accepted are {known}")
+    options: Any = build_options(IMPORTERS[recipe.importer].options, recipe.options or {}, f"the options of {file}")
+    return Recipe(file.absolute().parent.name, recipe.importer, options)
 
 
 def count_unmapped(fragments: Iterable[Fragment], counts: Counter[tuple[str, str]]) -> Iterator[Fragment]:
@@ -97,29 +100,8 @@ def count_unmapped(fragments: Iterable[Fragment], counts: Counter[tuple[str, str
     for fragment in fragments:
         unmapped = fragment.custom.get("unmapped")
         if isinstance(unmapped, dict):
-            counts.update((field, str(value)) for field, value in unmapped.items())
+            counts.update((name, str(value)) for name, value in unmapped.items())
         yield fragment
-
-
-def _build(kind: type, options: dict[str, Any], file: Path) -> Any:
-    _refuse_unknown(options, tuple(item.name for item in fields(kind)), "option", file)
-    try:
-        return TypeAdapter(kind).validate_python(options)
-    except ConfigError as error:
-        raise ConfigError(f"{error} ({file})") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"][0].lower() + first["msg"][1:]
-        raise ConfigError(f"option {where!r}: {message}, found {first['input']!r:.60} ({file})") from error
-
-
-def _refuse_unknown(data: dict[Any, Any], accepted: tuple[str, ...], word: str, file: Path) -> None:
-    for key in data:
-        if key not in accepted:
-            close = difflib.get_close_matches(str(key), accepted, 1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            raise ConfigError(f"unknown {word} {key!r} in {file}; {hint}accepted are {', '.join(accepted)}")
 
 
 class _Loader(yaml.SafeLoader):

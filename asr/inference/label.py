@@ -20,7 +20,7 @@ class LabelCounts:
     Attributes:
         labelled: Fragments that were given on.
         runaway: Left out, because the output is a loop that nobody should learn.
-        failed: Left out, because the fragment could not be transcribed; with the reasons.
+        failed: Left out, because the line is broken or the fragment could not be transcribed.
     """
 
     labelled: int = 0

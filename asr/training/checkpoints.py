@@ -18,7 +18,7 @@ import torch
 from lightning.pytorch.plugins.io import CheckpointIO
 
 from asr.data.batch import Batch
-from asr.errors import AsrError, CheckpointError
+from asr.errors import AsrError, CheckpointError, ConfigError
 from asr.model.checkpoint import CheckpointInfo, save_checkpoint, write_torch
 from asr.training.task import TranscriptionTask
 
@@ -58,8 +58,11 @@ class AtomicCheckpointIO(CheckpointIO):
             state: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
         except FileNotFoundError:
             raise CheckpointError(f"there is no state to resume from at {path}") from None
-        except Exception as error:  # torch raises many kinds
-            raise CheckpointError(f"{path} is no readable training state: {str(error).splitlines()[0]}") from None
+        except Exception as error:  # torch raises many kinds, and some advise to run what is in the file
+            raise CheckpointError(
+                f"{path} is damaged or no training state, and cannot be resumed from; start a new run from the "
+                f"checkpoint beside it with model.name={Path(path).with_name('last.pt')}"
+            ) from error
         return state
 
     def remove_checkpoint(self, path: Any) -> None:
@@ -76,6 +79,9 @@ class Checkpoints(lightning.Callback):
         keep: Number of best checkpoints kept beside the last.
         every_steps: Steps between two states; one is saved after every validation as well.
         monitor: The metric by which the lowest is best.
+
+    Attributes:
+        best: The metric of every best checkpoint, by the name of its file.
     """
 
     def __init__(self, folder: Path, info: CheckpointInfo, keep: int, every_steps: int, monitor: str) -> None:
@@ -88,33 +94,44 @@ class Checkpoints(lightning.Callback):
         self._saved_step = -1
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the list of best checkpoints."""
-        return {"best": dict(self.best)}
+        """Return the list of best checkpoints, and the step of the last."""
+        return {"best": dict(self.best), "saved_step": self._saved_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the list of best checkpoints back; files that are gone are forgotten."""
         self.best = {name: value for name, value in state_dict["best"].items() if (self.folder / name).is_file()}
+        self._saved_step = state_dict.get("saved_step", -1)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Batch, index: int
     ) -> None:
         """Save the state when it is time to."""
-        if (index + 1) % trainer.accumulate_grad_batches == 0 and trainer.global_step % self.every_steps == 0:
+        if _between_steps(trainer, index) and trainer.global_step % self.every_steps == 0:
             self.save_state(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Save a checkpoint and the state."""
-        if not trainer.sanity_checking and trainer.state.fn == "fit":
-            self._save_model(trainer, module)
-            self.save_state(trainer)
+        """Save a checkpoint and the state.
+
+        Raises:
+            CheckpointError: A weight is not finite, or the disk is full.
+            ConfigError: The monitored metric was not measured.
+        """
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("dev/")}
+        self._save_model(trainer, module, metrics)
+        self.save_state(trainer)
+        if self.monitor not in metrics:
+            raise ConfigError(
+                f"trainer.monitor is {self.monitor!r}, which data.dev does not give; it gives {', '.join(metrics)}"
+            )
 
     def save_state(self, trainer: lightning.Trainer) -> None:
         """Save the state now; every process must call it."""
         trainer.save_checkpoint(self.folder / STATE)
 
-    def _save_model(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+    def _save_model(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, metrics: dict[str, float]
+    ) -> None:
         self._saved_step = trainer.global_step
-        metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("dev/")}
         if not trainer.is_global_zero:
             return
         assert isinstance(module, TranscriptionTask)
@@ -133,9 +150,9 @@ class Checkpoints(lightning.Callback):
             del self.best[worst]
 
     def finish(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Save the last step, if no validation did."""
+        """Save the last step, if no validation did; what was measured before it says nothing about it."""
         if self._saved_step != trainer.global_step:
-            self._save_model(trainer, module)
+            self._save_model(trainer, module, {})
             self.save_state(trainer)
 
     def best_path(self) -> Path:
@@ -144,8 +161,21 @@ class Checkpoints(lightning.Callback):
         return self.folder / (min(best, key=lambda kept: best[kept]) if best else "last.pt")
 
 
+def _between_steps(trainer: lightning.Trainer, index: int) -> bool:
+    """Whether batch ``index`` ended a step and the next one follows: no validation, after which a state is saved too.
+
+    A state from between a step and its validation would lose that validation.
+    """
+    batches: int = index + 1
+    validate_every = trainer.val_check_batch
+    due = isinstance(validate_every, int) and batches % validate_every == 0 and trainer.enable_validation
+    return batches % trainer.accumulate_grad_batches == 0 and not due
+
+
 class StopOnSignal(lightning.Callback):
     """Ends the step that runs when SIGINT or SIGTERM comes, saves the state and stops; a second one stops at once.
+
+    A validation that runs, or follows that step, is brought to its end as well.
 
     Args:
         checkpoints: Saves the state.
@@ -156,13 +186,22 @@ class StopOnSignal(lightning.Callback):
         self.received: int | None = None
         self._before: dict[int, Any] = {}
 
-    def on_fit_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Listen."""
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Listen, from here on instead of lightning, which would end at SIGTERM without saving."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._receive)
 
     def teardown(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
         """Listen no more."""
+        self._restore()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Listen no more; there will be no teardown."""
+        self._restore()
+
+    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
@@ -181,12 +220,25 @@ class StopOnSignal(lightning.Callback):
         Raises:
             TrainingStopped: A signal came; the state is saved.
         """
-        stop = trainer.strategy.reduce_boolean_decision(self.received is not None, all=False)
-        if stop and (index + 1) % trainer.accumulate_grad_batches == 0:
-            self.checkpoints.save_state(trainer)
-            folder = self.checkpoints.folder
-            raise TrainingStopped(
-                f"training stopped at step {trainer.global_step}; its state is in {folder / STATE}, "
-                f"go on with resume={folder.parent}",
-                self.received or signal.SIGTERM,
-            )
+        if _between_steps(trainer, index):
+            self._stop_if_asked(trainer)
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Stop after a validation.
+
+        Raises:
+            TrainingStopped: A signal came; the state is saved.
+        """
+        self._stop_if_asked(trainer)
+
+    def _stop_if_asked(self, trainer: lightning.Trainer) -> None:
+        if not trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+            return
+        self.checkpoints.save_state(trainer)
+        # The folder may bear the time at which each process began; the first one's counts.
+        folder = Path(trainer.strategy.broadcast(str(self.checkpoints.folder)))
+        raise TrainingStopped(
+            f"training stopped at step {trainer.global_step}; its state is in {folder / STATE}, "
+            f"go on with resume={folder.parent}",
+            self.received or signal.SIGTERM,
+        )

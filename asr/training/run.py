@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.data import DataLoader
+from lightning.pytorch.strategies import DDPStrategy
+from pydantic import Field
+from torch.utils.data import DataLoader, Dataset
 
 from asr.data.augment import Augment
 from asr.data.batch import Batch, BatchLoader, BatchOptions
 from asr.data.labels import Labeller
-from asr.data.stream import BatchStream, Draw, Position, sequential_batches
+from asr.data.stream import BatchStream, Draw, Position, UsableFragments, sequential_batches
+from asr.errors import AudioError, ConfigError
 from asr.model.checkpoint import CheckpointInfo
 from asr.model.network import DialectWhisper
 from asr.training.checkpoints import STATE, AtomicCheckpointIO, Checkpoints, StopOnSignal
@@ -37,15 +41,15 @@ class DataOptions:
         train: Manifests; a pass hears the first one once, the others beside it by weight.
         weights: How often each training manifest is drawn from; equal when empty.
         dev: Manifests on which loss and WER are measured; they choose the checkpoint.
-        batch_seconds: Most seconds of audio in a batch, padding included.
+        batch_seconds: Most seconds of audio in a batch, padding included; a longer fragment is a batch of its own.
         workers: Processes that load audio; 0 loads in the training process.
     """
 
     train: tuple[str, ...]
     weights: tuple[float, ...] = ()
     dev: tuple[str, ...] = ()
-    batch_seconds: float = 80.0
-    workers: int = 1
+    batch_seconds: Annotated[float, Field(gt=0)] = 80.0
+    workers: Annotated[int, Field(ge=0)] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,8 @@ class TrainerOptions:
         accumulate: Batches whose gradients make one step.
         validate_every: Steps between two validations.
         patience: Validations without improvement after which training ends; 0 never ends early.
-        monitor: The metric that must improve, lower is better.
+        monitor: The metric by which checkpoints are chosen and training ends early, lower is better: ``dev/loss``,
+            ``dev/wer``, ``dev/wer_worst`` or a dialect's ``dev/wer/fr-CA``.
         keep_best: Best checkpoints kept beside the last.
         save_every: Steps between two saved states.
         log_every: Steps between two lines of the log.
@@ -69,20 +74,20 @@ class TrainerOptions:
         threads: Threads of a process on CPU; 0 leaves torch's choice.
     """
 
-    max_steps: int = 1000
-    accumulate: int = 1
-    validate_every: int = 100
-    patience: int = 0
-    monitor: str = "dev/wer_worst"
-    keep_best: int = 2
-    save_every: int = 100
-    log_every: int = 10
+    max_steps: Annotated[int, Field(ge=1)] = 1000
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    validate_every: Annotated[int, Field(ge=1)] = 100
+    patience: Annotated[int, Field(ge=0)] = 0
+    monitor: Annotated[str, Field(pattern="^dev/(loss|wer|wer_worst|wer/.+)$")] = "dev/wer_worst"
+    keep_best: Annotated[int, Field(ge=0)] = 2
+    save_every: Annotated[int, Field(ge=1)] = 100
+    log_every: Annotated[int, Field(ge=1)] = 10
     accelerator: Literal["cpu", "gpu", "auto"] = "auto"
-    devices: int = 1
+    devices: Annotated[int, Field(ge=1)] = 1
     strategy: Literal["auto", "ddp"] = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     gradient_checkpointing: bool = False
-    threads: int = 0
+    threads: Annotated[int, Field(ge=0)] = 0
 
 
 class FragmentData(lightning.LightningDataModule):
@@ -103,32 +108,46 @@ class FragmentData(lightning.LightningDataModule):
         self.seed = seed
         self.position = Position()
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Batch | AudioError]:
         """Endless training batches from the current position on."""
+        rank, world_size = self._rank_and_world()
         stream = BatchStream(
-            self.data.train, self.data.batch_seconds, self.data.weights, self.seed, *self._rank_and_world()
+            self.data.train,
+            self.data.batch_seconds,
+            self.data.weights,
+            self.seed,
+            rank,
+            world_size,
+            self.labeller.languages,
         )
         stream.position = self.position
         return self._loader(stream, self.batch)
 
-    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+    def val_dataloader(self) -> DataLoader[Batch | AudioError] | list[Any]:
         """Every development fragment once, each process its own."""
         if not self.data.dev:
             return []
-        rank, world_size = self._rank_and_world()
-        draws = _DevelopmentDraws(self.data.dev, self.data.batch_seconds, rank, world_size)
+        fragments = [UsableFragments(manifest, self.labeller.languages) for manifest in self.data.dev]
+        draws = _DevelopmentDraws(fragments, self.data.batch_seconds, *self._rank_and_world())
         return self._loader(draws, BatchOptions(margin=(0.0, 0.0), timestamps=0.0, speeds=(1.0,)))
 
-    def _loader(self, draws: Any, options: BatchOptions) -> DataLoader[Batch]:
+    def _loader(self, draws: Any, options: BatchOptions) -> DataLoader[Batch | AudioError]:
         return DataLoader(
-            BatchLoader(self.labeller, options),
+            _ErrorsAsValues(BatchLoader(self.labeller, options)),
             sampler=draws,
             batch_size=None,
             num_workers=self.data.workers,
             # A fork would copy the locks of torch's threads as they are.
             multiprocessing_context="forkserver" if self.data.workers else None,
+            worker_init_fn=_ignore_interrupts,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def on_before_batch_transfer(self, batch: Batch | AudioError, dataloader_idx: int) -> Batch:
+        """Raise in this process what went wrong in one that loads audio."""
+        if isinstance(batch, AudioError):
+            raise batch
+        return batch
 
     def _rank_and_world(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
@@ -142,17 +161,36 @@ class FragmentData(lightning.LightningDataModule):
         self.position = Position(state_dict["epoch"], state_dict["batch"], tuple(state_dict["offsets"]))
 
 
+class _ErrorsAsValues(Dataset[Batch | AudioError]):
+    """A loader's batches, or what went wrong: raised in another process, it would arrive as a traceback."""
+
+    def __init__(self, loader: BatchLoader) -> None:
+        self.loader = loader
+
+    def __getitem__(self, draw: Draw) -> Batch | AudioError:
+        try:
+            return self.loader[draw]
+        except AudioError as error:
+            return error
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Let the training process alone hear Ctrl-C, which a terminal sends to all: it still needs batches then."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 class _DevelopmentDraws:
     """All fragments of some manifests, once, in batches of similar length."""
 
-    def __init__(self, manifests: Sequence[str], batch_seconds: float, rank: int, world_size: int) -> None:
+    def __init__(self, manifests: Sequence[UsableFragments], batch_seconds: float, rank: int, world_size: int) -> None:
         self.manifests = manifests
         self.batch_seconds = batch_seconds
         self.rank = rank
         self.world_size = world_size
 
     def __iter__(self) -> Iterator[Draw]:
-        for batch in sequential_batches(self.manifests, self.batch_seconds, self.rank, self.world_size):
+        fragments = (fragment for manifest in self.manifests for fragment in manifest)
+        for batch in sequential_batches(fragments, self.batch_seconds, self.rank, self.world_size):
             yield Draw(tuple(cut.custom["fragment"] for cut in batch), None, 0)
 
 
@@ -163,7 +201,15 @@ class _Place(lightning.Callback):
         self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Batch, index: int
     ) -> None:
         if batch.after is not None:
-            trainer.datamodule.position = batch.after  # type: ignore[attr-defined]
+            trainer.datamodule.position = batch.after
+
+
+def _strategy(options: TrainerOptions) -> Any:
+    if options.strategy != "ddp":
+        return options.strategy
+    # The only buffer is the causal mask, the same everywhere. Sending it round before every forward pass would make
+    # processes with more validation batches than others wait for ever.
+    return DDPStrategy(broadcast_buffers=False)
 
 
 def train(
@@ -198,8 +244,14 @@ def train(
 
     Raises:
         TrainingStopped: A signal came; the state is saved.
+        ConfigError: Training shall end early, but nothing is measured.
         AsrError: A manifest, a recording or the disk fails.
     """
+    if trainer.patience and not data.dev:
+        raise ConfigError(
+            f"trainer.patience is {trainer.patience}, but there is no data.dev on which to see an improvement; give "
+            "one, or leave patience at 0"
+        )
     if trainer.threads:
         torch.set_num_threads(trainer.threads)
     lightning.seed_everything(seed, verbose=False)
@@ -219,11 +271,13 @@ def train(
         # The loaders are as they are on purpose; lightning's advice on workers does not know the stream.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*treespec.*LeafSpec.*")
+        # All processes log the same figures: the task has gathered what they are made of.
+        warnings.filterwarnings("ignore", ".*sync_dist=True.*")
         warnings.filterwarnings("ignore", ".*Total length of `list` across ranks is zero.*")
         loop = lightning.Trainer(
             accelerator=trainer.accelerator,
             devices=trainer.devices,
-            strategy=trainer.strategy,
+            strategy=_strategy(trainer),
             precision=trainer.precision,
             max_steps=trainer.max_steps,
             max_epochs=-1,
@@ -247,6 +301,9 @@ def train(
         task = TranscriptionTask(model, optim, augment, trainer.max_steps)
         loaders = FragmentData(data, batch, Labeller(model.whisper), seed)
         state = folder / "checkpoints" / STATE if resume else None
-        loop.fit(task, datamodule=loaders, ckpt_path=None if state is None else str(state))
+        try:
+            loop.fit(task, datamodule=loaders, ckpt_path=None if state is None else str(state))
+        except SystemExit:  # so lightning ends what a second Ctrl-C has interrupted
+            raise KeyboardInterrupt from None
     checkpoints.finish(loop, task)
     return checkpoints.best_path()

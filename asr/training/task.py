@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import lightning
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -31,6 +31,8 @@ from asr.text import get_normalizer
 _ENOUGH_WORDS = 100
 _FIXED_TOKENS = 16
 _TOKENS_PER_SECOND = 12
+# Of one process: [loss summed over tokens, tokens], and [word errors, reference words] by dialect.
+_Part = tuple[list[float], dict[str, list[float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +42,18 @@ class OptimOptions:
     Attributes:
         lr: Highest learning rate of AdamW.
         warmup_steps: Steps over which it rises to that.
-        schedule: How it falls to zero at the last step afterwards.
+        schedule: How it falls afterwards, to reach zero after the last step.
         weight_decay: Of matrices; biases and norms have none.
         clip_norm: Longest gradient; 0 does not clip.
-        label_smoothing: Share of probability spread over the vocabulary, 0 to 1.
+        label_smoothing: Share of probability spread over the vocabulary, from 0 to less than 1.
     """
 
-    lr: float = 1e-5
-    warmup_steps: int = 50
+    lr: Annotated[float, Field(gt=0)] = 1e-5
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    label_smoothing: float = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
 class TranscriptionTask(lightning.LightningModule):
@@ -74,10 +76,11 @@ class TranscriptionTask(lightning.LightningModule):
         self.augment = augment
         self.max_steps = max_steps
         self._errors: dict[str, list[float]] = {}
+        self._loss_sum = [0.0, 0.0]
         self._most_tokens = model.whisper.dims.n_text_ctx // 2
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Return the mean loss over the batch's tokens."""
+        """Return the mean loss over the targets that are asked for."""
         # Dropout draws from torch's own generator; with this it too depends on the place in the stream alone.
         torch.manual_seed(batch.seed)
         audio, num_samples = change_speed(batch.audio, batch.num_samples, batch.speed)
@@ -96,13 +99,16 @@ class TranscriptionTask(lightning.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Begin a new count."""
         self._errors = defaultdict(lambda: [0.0, 0.0])
+        self._loss_sum = [0.0, 0.0]
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Count loss and word errors of one batch."""
         window = self.model.window_samples(batch.num_samples)
         encoded = self.model.encode(*self.model.features(batch.audio, window))
         loss = self._loss(self.model.decode(batch.tokens, encoded), batch.targets, 0.0)
-        self.log("dev/loss", loss, on_epoch=True, sync_dist=True, batch_size=int((batch.targets != IGNORED).sum()))
+        tokens = int((batch.targets != IGNORED).sum())
+        self._loss_sum[0] += float(loss) * tokens
+        self._loss_sum[1] += tokens
         # A model that does not know tight windows yet finds no end; nobody says more tokens than these.
         longest = int(batch.num_samples.max()) / SAMPLE_RATE
         options = DecodeOptions(max_tokens=min(_FIXED_TOKENS + round(_TOKENS_PER_SECOND * longest), self._most_tokens))
@@ -117,8 +123,15 @@ class TranscriptionTask(lightning.LightningModule):
                 counts[1] += words.reference
 
     def on_validation_epoch_end(self) -> None:
-        """Log WERs in percent."""
-        errors = self._gathered()
+        """Log the mean loss per token, and WERs in percent."""
+        parts = self._gathered((self._loss_sum, dict(self._errors)))
+        loss, tokens = (sum(sums[column] for sums, _ in parts) for column in (0, 1))
+        self.log("dev/loss", loss / tokens)
+        names = sorted({name for _, part in parts for name in part})
+        errors = {
+            name: tuple(sum(part[name][column] for _, part in parts if name in part) for column in (0, 1))
+            for name in names
+        }
         rates = {name: 100 * wrong / words for name, (wrong, words) in errors.items() if words}
         if not rates:
             return
@@ -129,14 +142,13 @@ class TranscriptionTask(lightning.LightningModule):
         for name, rate in sorted(rates.items()):
             self.log(f"dev/wer/{name}", rate)
 
-    def _gathered(self) -> dict[str, Sequence[float]]:
-        """Counts of all processes."""
+    def _gathered(self, part: _Part) -> list[_Part]:
+        """What each process counted; one may have had no fragment at all, so that only here they can meet."""
         if self.trainer.world_size == 1:
-            return dict(self._errors)
+            return [part]
         parts: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(parts, dict(self._errors))
-        names = sorted({name for part in parts for name in part})
-        return {name: [sum(part.get(name, (0, 0))[column] for part in parts) for column in (0, 1)] for name in names}
+        torch.distributed.all_gather_object(parts, part)
+        return parts
 
     def configure_optimizers(self) -> Any:
         """AdamW, with the learning rate set anew at every step."""
@@ -145,7 +157,9 @@ class TranscriptionTask(lightning.LightningModule):
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.optim.weight_decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.optim.lr, betas=(0.9, 0.98), eps=1e-6, fused=True)
+        # A fused optimiser undoes fp16's loss scale by itself, too late for the gradient to be clipped before.
+        fused = self.trainer.precision != "16-mixed"
+        optimizer = torch.optim.AdamW(groups, lr=self.optim.lr, betas=(0.9, 0.98), eps=1e-6, fused=fused)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -109,15 +109,11 @@ def test_an_end_beside_a_duration_is_kept_apart(tmp_path: Path) -> None:
     assert fragment.custom == {"source_values": {"end": 9.0}}
 
 
-foreign_keys = st.sampled_from(
-    ["a", "b", "speaker", "dialect", "source_values", "unmapped", "custom", "licence"]
-)
+foreign_keys = st.sampled_from(["a", "b", "speaker", "dialect", "source_values", "unmapped", "custom", "licence"])
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.dictionaries(foreign_keys, st.none() | st.text(min_size=1, max_size=5).filter(str.strip), max_size=6)
-)
+@given(st.dictionaries(foreign_keys, st.none() | st.text(min_size=1, max_size=5).filter(str.strip), max_size=6))
 def test_no_value_is_lost(tmp_path: Path, extra: dict[str, Any]) -> None:
     row = ROW | extra
     options = {
@@ -146,9 +142,7 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
 def test_a_recipe_that_names_a_field_no_line_has_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"'lenght'.*audio, language, length, text"):
         run(tmp_path, ROW | {"length": 1.0}, fields={"duration": FieldSource("lenght")})
-    run(
-        tmp_path, ROW, ROW | {"length": 1.0}, fields={"duration": FieldSource("length")}
-    )  # on some lines only
+    run(tmp_path, ROW, ROW | {"length": 1.0}, fields={"duration": FieldSource("length")})  # on some lines only
     run(tmp_path, fields={"duration": FieldSource("length")})  # nothing to judge by
 
 

@@ -2,104 +2,271 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
-import threading
-from collections.abc import Callable
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import whisper
 
+from asr.errors import AudioError, CheckpointError, ConfigError, ManifestError
+from asr.fragment import read_manifest, write_manifest
 from asr.model.checkpoint import load_checkpoint
 from asr.training.checkpoints import TrainingStopped
+from asr.training.task import TranscriptionTask
 
 Run = Callable[..., Path]
 
 
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(path).model.whisper.state_dict()
+def state(folder: Path) -> dict[str, Any]:
+    """What a run goes on from; nothing in it but plain types and tensors."""
+    read: dict[str, Any] = torch.load(folder / "checkpoints" / "last.state", weights_only=True)
+    return read
 
 
-def exact(folder: Path) -> dict[str, torch.Tensor]:
-    """Weights in full precision, as the state has them."""
-    state: dict[str, torch.Tensor] = torch.load(folder / "checkpoints" / "last.state", weights_only=True)["state_dict"]
-    return state
+def log(folder: Path) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "time"} for row in rows]
 
 
-def test_a_run_leaves_checkpoints_that_stock_whisper_loads(run: Run, tmp_path: Path) -> None:
-    best = run(tmp_path / "run")
-    files = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
-    assert files == {"last.pt", "last.state", "step-000002.pt", "step-000004.pt"}
-    assert best.name.startswith("step-")
+def assert_same(one: Any, two: Any) -> None:
+    """Equal bit for bit, however deep."""
+    assert type(one) is type(two)
+    if isinstance(one, dict):
+        assert one.keys() == two.keys()
+        for key in one:
+            assert_same(one[key], two[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(two)
+        for a, b in zip(one, two, strict=True):
+            assert_same(a, b)
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, two)
+    else:
+        assert one == two
+
+
+def assert_same_end(one: Path, two: Path) -> None:
+    ends = [state(folder) for folder in (one, two)]
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "FragmentData", "global_step"):
+        assert_same(ends[0][part], ends[1][part])
+
+
+@contextlib.contextmanager
+def signalled(step: int, number: signal.Signals = signal.SIGINT) -> Iterator[None]:
+    """Send a signal while a given step runs."""
+    original = TranscriptionTask.training_step
+    sent = False
+
+    def step_and_signal(self: TranscriptionTask, batch: Any, index: int) -> torch.Tensor:
+        nonlocal sent
+        if self.global_step == step - 1 and not sent:
+            sent = True  # a step of several batches comes here for each of them
+            os.kill(os.getpid(), number)
+        return original(self, batch, index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TranscriptionTask, "training_step", step_and_signal)
+        yield
+
+
+def test_a_run_leaves_checkpoints_that_stock_whisper_loads(run: Run, dev: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    best = run(folder, dev=dev, max_steps=3, validate_every=1, keep_best=2, monitor="dev/loss")
+    files = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert files == ["last.pt", "last.state", "step-000002.pt", "step-000003.pt"]
+    assert best.name == "step-000003.pt"
     info = load_checkpoint(best).info
     assert info.window == "tight"
-    assert {"dev/loss", "dev/wer", "dev/wer_worst", "dev/wer/fr-CA", "dev/wer/en-GB", "step"} <= info.metrics.keys()
+    assert info.metrics.keys() == {
+        "dev/loss", "dev/wer", "dev/wer_worst", "dev/wer/fr-CA", "dev/wer/en-GB", "step"
+    }  # fmt: skip
+    assert info.metrics["step"] == 3
     assert whisper.load_model(str(best)).dims.n_audio_state == 16
-    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows if "train/loss" in row] == [0, 1, 2, 3]
-    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    rows = log(folder)
+    assert [row["step"] for row in rows if "train/loss" in row] == [0, 1, 2]
+    # The rate rises over two steps, and falls to zero after the last.
+    assert [row["lr-AdamW/pg1"] for row in rows if "lr-AdamW/pg1" in row] == pytest.approx([5e-4, 1e-3, 1e-3])
+    assert len([row for row in rows if "dev/wer_worst" in row]) == 3
+    assert list((folder / "tensorboard").iterdir())
 
 
 def test_training_learns(run: Run, tmp_path: Path) -> None:
-    run(tmp_path / "run", max_steps=40, validate_every=40, save_every=100)
-    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    run(tmp_path / "run", max_steps=12, lr=2e-2)
+    losses = [row["train/loss"] for row in log(tmp_path / "run") if "train/loss" in row]
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_resumed_equals_uninterrupted(run: Run, tmp_path: Path) -> None:
-    run(tmp_path / "whole", max_steps=7, validate_every=3)
-    stop_after(run, tmp_path / "parts", 5, max_steps=7, validate_every=3)
-    run(tmp_path / "parts", max_steps=7, validate_every=3, resume=True)
-    whole, parts = exact(tmp_path / "whole"), exact(tmp_path / "parts")
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+def test_resumed_equals_uninterrupted(run: Run, dev: Path, tmp_path: Path) -> None:
+    options = {"dev": dev, "max_steps": 4, "validate_every": 2, "accumulate": 2, "save_every": 1, "keep_best": 9}
+    run(tmp_path / "whole", **options)
+    # In the middle of a pass, at a step that a validation follows, and after the first step.
+    for step in (3, 2, 1):
+        folder = tmp_path / f"stopped{step}"
+        stopped = pytest.raises(TrainingStopped, match=f"stopped at step {step}; .*resume={folder}$")
+        with signalled(step), stopped as caught:
+            run(folder, **options)
+        assert caught.value.signal == signal.SIGINT
+        assert state(folder)["global_step"] == step
+        run(folder, resume=True, **options)
+        assert_same_end(tmp_path / "whole", folder)
+        assert log(folder) == log(tmp_path / "whole")
+        names = [sorted(path.name for path in (tmp_path / f / "checkpoints").iterdir()) for f in ("whole", folder)]
+        assert names[0] == names[1]
+
+
+def test_a_run_that_is_killed_goes_on_from_its_last_state(run: Run, dev: Path, tmp_path: Path) -> None:
+    options = {"dev": dev, "max_steps": 4, "validate_every": 2, "keep_best": 9}
+    run(tmp_path / "whole", **options)
+
+    def dies(self: TranscriptionTask, batch: Any, index: int) -> torch.Tensor:
+        if self.global_step == 3:
+            raise MemoryError
+        return original(self, batch, index)
+
+    original = TranscriptionTask.training_step
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(TranscriptionTask, "training_step", dies)
+        run(tmp_path / "killed", **options)
+    assert state(tmp_path / "killed")["global_step"] == 2  # saved after the validation
+    run(tmp_path / "killed", resume=True, **options)
+    assert_same_end(tmp_path / "whole", tmp_path / "killed")
+    before, after = ([row for row in log(tmp_path / name) if "dev/wer" in row] for name in ("whole", "killed"))
+    assert before == after
 
 
 def test_lora_resumes_too_and_is_merged_on_save(run: Run, tmp_path: Path) -> None:
-    run(tmp_path / "whole", mode="lora", max_steps=5, dev=False)
-    stop_after(run, tmp_path / "parts", 3, mode="lora", max_steps=5, dev=False)
-    best = run(tmp_path / "parts", mode="lora", max_steps=5, dev=False, resume=True)
-    whole, parts = exact(tmp_path / "whole"), exact(tmp_path / "parts")
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    assert not [name for name in weights(best) if "lora" in name]
+    run(tmp_path / "whole", mode="lora", max_steps=3)
+    with signalled(2, signal.SIGTERM), pytest.raises(TrainingStopped) as caught:
+        run(tmp_path / "parts", mode="lora", max_steps=3)
+    assert caught.value.signal == signal.SIGTERM
+    best = run(tmp_path / "parts", mode="lora", max_steps=3, resume=True)
+    assert_same_end(tmp_path / "whole", tmp_path / "parts")
+    assert [name for name in state(tmp_path / "parts")["state_dict"] if "lora" in name]
+    assert not [name for name in load_checkpoint(best).model.state_dict() if "lora" in name]
 
 
-def stop_after(run: Run, folder: Path, step: int, **options: object) -> None:
-    """Send SIGINT while a given step runs."""
-    from asr.training import task
-
-    original = task.TranscriptionTask.training_step
-
-    def step_and_stop(self: task.TranscriptionTask, batch: object, index: int) -> torch.Tensor:
-        if self.global_step == step - 1:
-            os.kill(os.getpid(), signal.SIGINT)
-        return original(self, batch, index)  # type: ignore[arg-type]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(task.TranscriptionTask, "training_step", step_and_stop)
-        with pytest.raises(TrainingStopped, match=f"stopped at step {step}; .*resume={folder}"):
-            run(folder, **options)
+def test_a_finished_run_resumed_stays_as_it_is(run: Run, dev: Path, tmp_path: Path) -> None:
+    best = run(tmp_path / "run", dev=dev, validate_every=2)
+    before = {path.name: path.read_bytes() for path in best.parent.glob("*.pt")}
+    assert run(tmp_path / "run", dev=dev, validate_every=2, resume=True) == best
+    assert {path.name: path.read_bytes() for path in best.parent.glob("*.pt")} == before
 
 
-def test_signals_are_handled_in_the_main_thread_only_and_given_back(run: Run, tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    run(tmp_path / "run", max_steps=1, dev=False)
-    assert signal.getsignal(signal.SIGINT) is before
-    assert threading.current_thread() is threading.main_thread()
+def test_signals_are_given_back(run: Run, tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with signalled(1), pytest.raises(TrainingStopped):
+        run(tmp_path / "run")
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_second_signal_stops_at_once(run: Run, tmp_path: Path) -> None:
+    with signalled(1), signalled(1), pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_workers_change_nothing(run: Run, tmp_path: Path) -> None:
-    run(tmp_path / "none", dev=False, max_steps=3)
-    run(tmp_path / "two", dev=False, max_steps=3, workers=2)
-    none, two = exact(tmp_path / "none"), exact(tmp_path / "two")
-    assert all(torch.equal(none[name], two[name]) for name in none)
+    run(tmp_path / "none", max_steps=3)
+    run(tmp_path / "two", max_steps=3, workers=2)
+    assert_same_end(tmp_path / "none", tmp_path / "two")
 
 
-def test_early_stop(run: Run, tmp_path: Path) -> None:
-    run(tmp_path / "run", max_steps=50, validate_every=1, patience=1, monitor="dev/wer_worst")
-    rows = (tmp_path / "run" / "log.jsonl").read_text().count("dev/wer_worst")
-    assert rows < 50
+@pytest.mark.parametrize("workers", [0, 1])
+def test_recordings_that_cannot_be_read_are_a_sentence(run: Run, corpus: Path, tmp_path: Path, workers: int) -> None:
+    shutil.rmtree(tmp_path / "audio")
+    with pytest.raises(AudioError, match=r"^no recording of a batch can be read \(fragments .*run `asr validate`$"):
+        run(tmp_path / "run", workers=workers)
+
+
+def test_accumulated_batches_make_one_step(run: Run, tmp_path: Path) -> None:
+    run(tmp_path / "run", accumulate=2)
+    assert state(tmp_path / "run")["global_step"] == 2
+    assert state(tmp_path / "run")["FragmentData"]["batch"] == 4
+
+
+def test_early_stop(run: Run, dev: Path, tmp_path: Path) -> None:
+    run(tmp_path / "run", dev=dev, max_steps=50, validate_every=1, patience=2, lr=1e-12)
+    assert len([row for row in log(tmp_path / "run") if "dev/wer_worst" in row]) == 3
+    assert (tmp_path / "run" / "checkpoints" / "last.pt").exists()
+    with pytest.raises(ConfigError, match=r"no data\.dev on which to see an improvement"):
+        run(tmp_path / "none", patience=2)
+
+
+def test_a_metric_that_is_not_measured(run: Run, dev: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"trainer.monitor is 'dev/wer/de-AT', which data.dev does not give; it gives"
+    ):
+        run(tmp_path / "run", dev=dev, validate_every=1, monitor="dev/wer/de-AT")
+    assert (tmp_path / "run" / "checkpoints" / "last.pt").exists()
+
+
+def test_what_a_run_cannot_begin_with(run: Run, corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="no such manifest"):
+        run(tmp_path / "run", train_on=tmp_path / "gone.jsonl")
+    # A language that only larger vocabularies know.
+    foreign = [fragment.replace(language="yue", dialect=None) for fragment in read_manifest(corpus)]
+    write_manifest(foreign, tmp_path / "foreign.jsonl")
+    with pytest.raises(ManifestError, match="no fragment in it can be used"):
+        run(tmp_path / "run", train_on=tmp_path / "foreign.jsonl")
+    with pytest.raises(CheckpointError, match=r"there is no state to resume from at .*last\.state"):
+        run(tmp_path / "run", resume=True)
+
+
+TWO_PROCESSES = """
+import os, sys, torch
+from pathlib import Path
+from asr.data.augment import Augment, AugmentOptions
+from asr.data.batch import BatchOptions
+from asr.model.adapt import adapt
+from asr.model.checkpoint import CheckpointInfo, load_checkpoint
+from asr.training.run import DataOptions, TrainerOptions, train
+from asr.training.task import OptimOptions
+
+folder, checkpoint, corpus, dev = map(Path, sys.argv[1:])
+torch.set_num_threads(1)
+model = load_checkpoint(checkpoint).model
+model.window = "tight"
+train(
+    model, CheckpointInfo("tiny"), folder,
+    data=DataOptions((str(corpus),), dev=(str(dev),), batch_seconds=2.0, workers=0),
+    batch=BatchOptions(), augment=Augment(AugmentOptions()), optim=OptimOptions(lr=1e-3, warmup_steps=1),
+    trainer=TrainerOptions(
+        max_steps=2, validate_every=2, log_every=1, accelerator="cpu", devices=2, strategy="ddp", monitor="dev/loss"
+    ),
+    seed=0,
+)
+torch.save(model.whisper.state_dict(), folder / f"rank{os.environ.get('LOCAL_RANK', 0)}.pt")
+"""
+
+
+def test_two_processes_learn_the_same(tiny_checkpoint: Path, corpus: Path, dev: Path, tmp_path: Path) -> None:
+    # One development fragment for two processes: one of them has nothing to measure, and must not be waited for.
+    write_manifest(list(read_manifest(dev))[:1], dev)
+    (tmp_path / "two.py").write_text(textwrap.dedent(TWO_PROCESSES))
+    arguments = [str(path) for path in (tmp_path / "run", tiny_checkpoint, corpus, dev)]
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "two.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = (torch.load(tmp_path / "run" / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    start = load_checkpoint(tiny_checkpoint).model.whisper.state_dict()
+    assert_same(one, two)
+    assert all(weight.isfinite().all() for weight in one.values())
+    assert not torch.equal(one["decoder.ln.weight"], start["decoder.ln.weight"])
+    assert state(tmp_path / "run")["FragmentData"]["batch"] == 2
+    assert load_checkpoint(tmp_path / "run/checkpoints/last.pt").info.metrics.keys() >= {"dev/loss", "dev/wer/en-GB"}

@@ -1,0 +1,167 @@
+"""A batch against its fragments one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from whisper.model import Whisper
+from whisper.tokenizer import get_tokenizer
+
+import asr.data.batch
+from asr.audio import load_audio
+from asr.data.augment import change_speed
+from asr.data.batch import BatchLoader, BatchOptions
+from asr.data.labels import IGNORED, Labeller
+from asr.data.stream import Draw, Position
+from asr.errors import AudioError, ConfigError
+from asr.fragment import Fragment
+from asr.model.features import MAX_SAMPLES
+
+Sound = Callable[..., Fragment]
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Sound:
+    """A fragment and its recording, which is half a second longer."""
+
+    def make(name: str, seconds: float, text: str = "hello there", **changes: Any) -> Fragment:
+        samples = np.random.default_rng(len(name)).uniform(-0.5, 0.5, round((seconds + 0.5) * 8000))
+        soundfile.write(tmp_path / f"{name}.wav", samples, 8000)
+        given = {"start": 0.25, "duration": seconds, "language": "en"} | changes
+        return Fragment(id=name, audio=str(tmp_path / f"{name}.wav"), text=text, **given)
+
+    return make
+
+
+def load(whisper: Whisper, fragments: tuple[Fragment, ...], seed: int = 5, **options: Any) -> asr.data.batch.Batch:
+    loader = BatchLoader(Labeller(whisper), BatchOptions(**options))
+    return loader[Draw(fragments, Position(1, 2, (3,)), seed)]
+
+
+def test_a_batch_holds_each_fragment_and_silence_after_it(tiny_whisper: Whisper, sound: Sound) -> None:
+    fragments = (sound("a", 0.5, "one"), sound("bb", 1.0, "a much longer text", language="fr"), sound("ccc", 0.7, ""))
+    batch = load(tiny_whisper, fragments, timestamps=0.0)
+    assert batch.fragments == fragments
+    assert batch.after == Position(1, 2, (3,))
+    assert batch.num_samples.tolist() == [8000, 16000, 11200]
+    assert batch.audio.shape == (3, 16000)
+    assert batch.audio.dtype == torch.float32
+    label = Labeller(tiny_whisper)
+    for row, fragment in enumerate(fragments):
+        length = int(batch.num_samples[row])
+        expected = load_audio(fragment.audio, fragment.start, fragment.duration)
+        np.testing.assert_array_equal(batch.audio[row, :length].numpy(), expected)
+        assert not batch.audio[row, length:].any()
+        alone = label(fragment.text, fragment.language)
+        size = len(alone.tokens)
+        assert tuple(batch.tokens[row, :size].tolist()) == alone.tokens
+        assert tuple(batch.targets[row, :size].tolist()) == alone.targets
+        assert (batch.targets[row, size:] == IGNORED).all()
+
+
+def test_choices_follow_the_seed_alone(tiny_whisper: Whisper, sound: Sound) -> None:
+    fragments = tuple(sound("a" * number, 0.3) for number in range(1, 9))
+    batches = [load(tiny_whisper, fragments, seed, timestamps=0.5) for seed in (1, 1, 2)]
+    same, again, other = ((b.speed, b.margin.tolist(), b.targets.tolist()) for b in batches)
+    assert same == again != other
+    assert len(set(batches[0].margin.tolist())) > 4
+    assert all(1600 <= margin <= 16000 for margin in batches[0].margin.tolist())
+    speeds = {load(tiny_whisper, fragments[:1], seed).speed for seed in range(40)}
+    assert speeds == {0.9, 1.0, 1.1}
+
+
+def test_a_share_of_the_labels_asks_for_times(tiny_whisper: Whisper, sound: Sound) -> None:
+    fragment = sound("a", 0.3)
+    begin = get_tokenizer(True).timestamp_begin
+    for share, low, high in ((0.0, 0, 0), (0.3, 30, 90), (1.0, 200, 200)):
+        timed = (load(tiny_whisper, (fragment,), seed, timestamps=share).targets >= begin for seed in range(200))
+        assert low <= sum(bool(found.any()) for found in timed) <= high
+
+
+@pytest.mark.parametrize("speed", [0.9, 1.0, 1.1])
+def test_times_are_those_of_the_changed_speed(tiny_whisper: Whisper, sound: Sound, speed: float) -> None:
+    batch = load(tiny_whisper, (sound("a", 2.0), sound("b", 0.9)), timestamps=1.0, speeds=(speed,))
+    tokenizer = get_tokenizer(True)
+    _, lengths = change_speed(batch.audio, batch.num_samples, batch.speed)
+    for row, length in enumerate(lengths.tolist()):
+        times = [int(t) - tokenizer.timestamp_begin for t in batch.targets[row] if t >= tokenizer.timestamp_begin]
+        assert times[0] == 0
+        assert times[1] * 0.02 == pytest.approx(length / 16000, abs=0.0101)
+
+
+@pytest.mark.parametrize(("seconds", "speed"), [(30.0, 1.0), (27.5, 1.0), (27.0, 0.9)])
+def test_no_fragment_is_slowed_beyond_what_the_encoder_hears(
+    tiny_whisper: Whisper, sound: Sound, seconds: float, speed: float
+) -> None:
+    batch = load(tiny_whisper, (sound("a", seconds), sound("b", 0.3)), timestamps=1.0, speeds=(0.9,))
+    assert batch.speed == speed
+    assert int(change_speed(batch.audio, batch.num_samples, batch.speed)[1].max()) <= MAX_SAMPLES
+    assert int(batch.targets.max()) < 51865
+
+
+def test_a_recording_that_cannot_be_read_is_left_out(
+    tiny_whisper: Whisper, sound: Sound, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fragments = [sound(name, 0.3, name) for name in ("a", "bb", "ccc", "dddd")]
+    Path(fragments[0].audio).unlink()
+    Path(fragments[1].audio).write_bytes(b"secret")
+    read = asr.data.batch.load_audio
+
+    def from_a_share_that_went_away(path: str, *span: float) -> Any:
+        if "ccc" in path:
+            raise OSError(116, "Stale file handle")
+        return read(path, *span)
+
+    monkeypatch.setattr(asr.data.batch, "load_audio", from_a_share_that_went_away)
+    with caplog.at_level(logging.WARNING):
+        batch = load(tiny_whisper, tuple(fragments))
+    assert [fragment.id for fragment in batch.fragments] == ["dddd"]
+    assert len(batch.audio) == len(batch.num_samples) == len(batch.margin) == len(batch.tokens) == 1
+    assert caplog.messages == [
+        f"fragment {name!r} is left out: its recording cannot be read; run `asr validate`"
+        for name in ("a", "bb", "ccc")
+    ]
+
+
+def test_nothing_that_can_be_read(tiny_whisper: Whisper, sound: Sound) -> None:
+    fragment = sound("a", 0.3)
+    Path(fragment.audio).unlink()
+    with pytest.raises(AudioError, match=r"no recording of a batch can be read \(fragments 'a', 'a'\).*a\.wav"):
+        load(tiny_whisper, (fragment, fragment))
+
+
+def test_a_batch_goes_to_a_device_and_between_processes(tiny_whisper: Whisper, sound: Sound) -> None:
+    batch = load(tiny_whisper, (sound("a", 0.3),))
+    moved = batch.to(torch.device("meta"))
+    for field in dataclasses.fields(batch):
+        value = getattr(moved, field.name)
+        if isinstance(value, torch.Tensor):
+            assert value.device.type == "meta", field.name
+        else:
+            assert value == getattr(batch, field.name)
+    loader = pickle.loads(pickle.dumps(BatchLoader(Labeller(tiny_whisper), BatchOptions())))
+    assert torch.equal(loader[Draw(batch.fragments, None, 5)].targets, batch.targets)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"margin": (1.0, 0.5)}, "margin must be two rising numbers"),
+        ({"margin": (-0.1, 0.5)}, "margin must be two rising numbers"),
+        ({"timestamps": 1.5}, "timestamps is a share from 0 to 1, found 1.5"),
+        ({"speeds": ()}, "speeds must be one or more factors"),
+        ({"speeds": (1.0, 0.0)}, r"speeds must be .* found \[1.0, 0.0\]"),
+    ],
+)
+def test_options_that_cannot_work(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        BatchOptions(**options)

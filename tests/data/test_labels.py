@@ -1,0 +1,103 @@
+"""Labels against the same written out and read by tiktoken, and against where Whisper's own decoding begins."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from whisper.decoding import DecodingOptions, DecodingTask
+from whisper.model import Whisper
+from whisper.tokenizer import LANGUAGES, get_encoding
+
+from asr.data.labels import IGNORED, Label, Labeller
+
+
+def labeller(vocabulary: int = 51865) -> Labeller:
+    """As Whisper derives both from the size of the vocabulary."""
+    multilingual = vocabulary >= 51865
+    return Labeller(SimpleNamespace(is_multilingual=multilingual, num_languages=vocabulary - 51765 - multilingual))  # type: ignore[arg-type]
+
+
+def written(text: str, given: int, vocabulary: int = 51865, silent: bool = False) -> Label:
+    """A label from its spelling: the first ``given`` tokens are not asked for."""
+    name = "multilingual" if vocabulary >= 51865 else "gpt2"
+    encoding = get_encoding(name, num_languages=vocabulary - 51765 - (vocabulary >= 51865))
+    tokens = encoding.encode(text, allowed_special="all")
+    targets = [IGNORED] * (given - 1) + tokens[given:]
+    if silent:
+        targets[0] = encoding.encode("<|nospeech|>", allowed_special="all")[0]
+    return Label(tuple(tokens[:-1]), tuple(targets))
+
+
+@pytest.mark.parametrize("vocabulary", [51865, 51866])
+def test_text(vocabulary: int) -> None:
+    expected = written(
+        "<|startoftranscript|><|fr|><|transcribe|><|notimestamps|> Je m'en viens.<|endoftext|>", 4, vocabulary
+    )
+    assert labeller(vocabulary)("  Je m'en viens. \n", "fr") == expected
+    assert expected.targets[:3] == (IGNORED,) * 3
+
+
+@pytest.mark.parametrize("vocabulary", [51865, 51866])
+def test_times(vocabulary: int) -> None:
+    # 1.234 s lies between two steps of 20 ms. Ids of times differ between vocabularies.
+    spelling = "<|startoftranscript|><|fr|><|transcribe|><|0.00|> Je m'en viens.<|1.24|><|endoftext|>"
+    assert labeller(vocabulary)("Je m'en viens.", "fr", 1.234) == written(spelling, 3, vocabulary)
+    spelling = "<|startoftranscript|><|fr|><|transcribe|><|0.00|> oui<|30.00|><|endoftext|>"
+    assert labeller(vocabulary)("oui", "fr", 30.0) == written(spelling, 3, vocabulary)
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\n"])
+@pytest.mark.parametrize("seconds", [None, 2.0])
+def test_silence_asks_for_no_speech_where_whisper_reads_it(
+    tiny_whisper: Whisper, text: str, seconds: float | None
+) -> None:
+    label = Labeller(tiny_whisper)(text, "de", seconds)
+    spelling = "<|startoftranscript|><|de|><|transcribe|><|notimestamps|><|endoftext|>"
+    assert label == written(spelling, 4, silent=True)
+    task = DecodingTask(tiny_whisper, DecodingOptions(language="de", without_timestamps=True, fp16=False))
+    assert label.targets[task.sot_index] == task.tokenizer.no_speech
+    assert label.targets.count(task.tokenizer.no_speech) == 1
+
+
+def test_english_only_models_have_no_language() -> None:
+    english = labeller(51864)
+    spelling = "<|startoftranscript|><|notimestamps|> Hello there.<|endoftext|>"
+    assert english("Hello there.", "en") == written(spelling, 2, 51864)
+    spelling = "<|startoftranscript|><|0.00|> Hello there.<|2.00|><|endoftext|>"
+    assert english("Hello there.", "en", 2.0) == written(spelling, 1, 51864)
+    assert english("", "en") == written("<|startoftranscript|><|notimestamps|><|endoftext|>", 2, 51864, silent=True)
+    assert english.languages == ("en",)
+
+
+def test_the_input_begins_as_decoding_does(tiny_whisper: Whisper) -> None:
+    task = DecodingTask(tiny_whisper, DecodingOptions(language="fr", without_timestamps=True, fp16=False))
+    label = Labeller(tiny_whisper)("oui", "fr")
+    assert label.tokens[: len(task.initial_tokens)] == task.initial_tokens
+    task = DecodingTask(tiny_whisper, DecodingOptions(language="fr", fp16=False))
+    assert Labeller(tiny_whisper)("oui", "fr", 1.0).tokens[: len(task.initial_tokens)] == task.initial_tokens
+
+
+@pytest.mark.parametrize("text", ["Grüezi mitenand, wie gaat's?", "¿Qué onda, güey? 😀", "日本語", "x" * 50])
+@pytest.mark.parametrize("seconds", [None, 1.0])
+def test_every_target_is_the_next_input(text: str, seconds: float | None) -> None:
+    label = labeller()(text, "es", seconds)
+    assert len(label.tokens) == len(label.targets)
+    for following, target in zip(label.tokens[1:], label.targets[:-1], strict=True):
+        assert target in (IGNORED, following)
+    answered = [target for target in label.targets if target != IGNORED]
+    end = get_encoding("multilingual").eot_token
+    start = end + 1
+    assert answered.count(end) == 1 == label.tokens.count(start)
+    assert answered[-1] == end
+    assert end not in label.tokens
+    # Neither the start, a language, the task nor the mode is asked for.
+    assert not [target for target in answered if end < target < get_encoding("multilingual").n_vocab - 1501]
+
+
+def test_languages() -> None:
+    known = list(LANGUAGES)
+    assert set(labeller(51865).languages) == set(known[:99])
+    assert set(labeller(51866).languages) == set(known[:100])
+    spelling = "<|startoftranscript|><|yue|><|transcribe|><|notimestamps|> 係<|endoftext|>"
+    assert labeller(51866)("係", "yue") == written(spelling, 4, 51866)

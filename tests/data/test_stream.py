@@ -1,0 +1,299 @@
+"""The stream against what it promises: every fragment once in a pass, replay without a gap, any place found again."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import logging
+import tracemalloc
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from asr.data.stream import MAX_SECONDS, BatchStream, Draw, Position, UsableFragments, sequential_batches
+from asr.errors import ConfigError, ManifestError
+from asr.fragment import Fragment
+
+Make = Callable[..., Path]
+
+DURATIONS = [round(0.4 + 0.37 * (number * 7 % 23), 2) for number in range(60)]
+
+
+def ids(draw: Draw) -> list[str]:
+    return [fragment.id for fragment in draw.fragments]
+
+
+def passes(stream: BatchStream, count: int) -> list[list[Draw]]:
+    """The draws of the first passes, pass by pass."""
+    grouped: list[list[Draw]] = []
+    for draw in stream:
+        assert draw.after is not None
+        if draw.after.batch == 1:
+            if len(grouped) == count:
+                break
+            grouped.append([])
+        grouped[-1].append(draw)
+    return grouped
+
+
+def heard(draws: Sequence[Draw]) -> list[str]:
+    return [name for draw in draws for name in ids(draw)]
+
+
+def comparable(draws: Iterator[Draw], count: int) -> list[tuple[list[str], Position | None, int]]:
+    return [(ids(draw), draw.after, draw.seed) for draw in itertools.islice(draws, count)]
+
+
+def test_the_same_seed_gives_the_same_batches(manifest: Make) -> None:
+    path = manifest("a", DURATIONS)
+    first, again, other = (comparable(iter(BatchStream([path], 20.0, seed=seed)), 40) for seed in (1, 1, 2))
+    assert first == again
+    assert [names for names, _, _ in first] != [names for names, _, _ in other]
+    assert len({seed for _, _, seed in first + other}) == 80
+
+
+def test_a_pass_hears_every_fragment_once_in_another_order_each_time(manifest: Make) -> None:
+    stream = BatchStream([manifest("a", DURATIONS)], 20.0)
+    orders = [heard(draws) for draws in passes(stream, 3)]
+    for order in orders:
+        assert sorted(order) == sorted(f"a{number}" for number in range(60))
+    assert len({tuple(order) for order in orders}) == 3
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_any_position_gives_the_rest(manifest: Make, world_size: int) -> None:
+    paths = [manifest("a", DURATIONS[:20]), manifest("b", DURATIONS[:7]), manifest("c", [1.0, 2.0])]
+
+    def stream() -> BatchStream:
+        return BatchStream(paths, 12.0, (5, 2, 1), seed=3, rank=world_size - 1, world_size=world_size)
+
+    whole = comparable(iter(stream()), 60)
+    assert {position.epoch for _, position, _ in whole if position} >= {0, 1, 2}
+    for number in range(0, 50, 7):
+        rest = stream()
+        after = whole[number][1]
+        assert after is not None
+        # As it comes back out of a file.
+        rest.position = Position(after.epoch, after.batch, tuple(json.loads(json.dumps(after.offsets))))
+        assert comparable(iter(rest), 59 - number) == whole[number + 1 :]
+
+
+def test_replayed_manifests_go_on_where_they_stopped(manifest: Make) -> None:
+    # Equal durations make one bucket, and a batch of one keeps nothing back: what is drawn is seen per pass.
+    stream = BatchStream([manifest("a", [1.0] * 8), manifest("b", [1.0] * 5)], 1.0, (1, 2), seed=1)
+    drawn = [[name for name in heard(draws) if name.startswith("b")] for draws in passes(stream, 12)]
+    assert sum(map(len, drawn)) > 3 * 5
+    number = 0
+    for of_pass in drawn:
+        # Within a pass the order is shuffled; which ones are there is not.
+        expected = [f"b{index % 5}" for index in range(number, number + len(of_pass))]
+        assert Counter(of_pass) == Counter(expected)
+        number += len(of_pass)
+
+
+def test_a_pass_without_a_draw_from_a_manifest_leaves_its_place(manifest: Make) -> None:
+    stream = BatchStream([manifest("a", [1.0]), manifest("b", [1.0] * 5)], 1.0, (1, 1), seed=0)
+    drawn = [[name for name in heard(draws) if name.startswith("b")] for draws in passes(stream, 30)]
+    assert [] in drawn[1:]
+    assert Counter(itertools.chain(*drawn)) == Counter(f"b{n % 5}" for n in range(sum(map(len, drawn))))
+
+
+def test_a_far_place_in_a_replay_is_found_without_reading_it_over_and_over(
+    manifest: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = BatchStream([manifest("a", [1.0] * 3), manifest("b", [1.0] * 5)], 1.0, (1, 3), seed=0)
+    stream.position = Position(2, 0, (5_000_003,))
+    readings = 0
+    original = UsableFragments.__iter__
+
+    def counted(self: UsableFragments) -> Iterator[Fragment]:
+        nonlocal readings
+        readings += self.manifest.name == "b.jsonl"
+        return original(self)
+
+    monkeypatch.setattr(UsableFragments, "__iter__", counted)
+    drawn = [name for name in heard(passes(stream, 1)[0]) if name.startswith("b")]
+    assert Counter(drawn) == Counter(f"b{(3 + index) % 5}" for index in range(len(drawn)))
+    assert 0 < readings < 20  # and not a million
+
+
+def test_weights(manifest: Make) -> None:
+    paths = [manifest("a", [1.0] * 400), manifest("b", [1.0] * 10), manifest("c", [1.0] * 900)]
+    (draws,) = passes(BatchStream(paths, 10.0, (4, 1, 2)), 1)
+    counts = Counter(name[0] for name in heard(draws))
+    assert counts["a"] == 400
+    # Expected 100 and 200; five standard deviations of a binomial draw.
+    assert abs(counts["b"] - 100) < 5 * 10
+    assert abs(counts["c"] - 200) < 5 * 15
+
+
+def test_the_same_fragment_may_come_twice_in_a_batch(manifest: Make) -> None:
+    path = manifest("a", [1.0] * 4)
+    (draws,) = passes(BatchStream([path, path], 8.0), 1)
+    counts = Counter(heard(draws))
+    assert counts.keys() == {"a0", "a1", "a2", "a3"}
+    assert max(counts.values()) > 1
+
+
+@pytest.mark.parametrize("weights", [(1, 2, 3), (1,), (1, 0), (1, -1)])
+def test_weights_that_fit_nothing(manifest: Make, weights: tuple[float, ...]) -> None:
+    with pytest.raises(ConfigError, match="2 training manifests need as many weights above 0"):
+        BatchStream([manifest("a", [1.0]), manifest("b", [1.0])], 10.0, weights)
+
+
+def test_no_manifest() -> None:
+    with pytest.raises(ConfigError, match="no training manifest"):
+        BatchStream([], 10.0)
+
+
+@pytest.mark.parametrize("fragments", [60, 59, 3])
+def test_two_processes_share_a_pass(manifest: Make, fragments: int) -> None:
+    path = manifest("a", DURATIONS[:fragments])
+    ranks = [passes(BatchStream([path], 20.0, rank=rank, world_size=2), 3) for rank in range(2)]
+    for number in range(3):
+        one, two = (draws[number] for draws in ranks)
+        assert len(one) == len(two)  # else one would wait for the other for ever
+        counts = Counter(heard(one) + heard(two))
+        assert counts.keys() == {f"a{number}" for number in range(fragments)}
+        twice = [name for name, count in counts.items() if count > 1]
+        if twice:  # a last batch of one fragment was left for two
+            assert [ids(one[-1]), ids(two[-1])] == [twice, twice]
+            assert counts[twice[0]] == 2
+        assert {draw.seed for draw in one}.isdisjoint(draw.seed for draw in two)
+
+
+def test_a_last_fragment_is_heard_by_both_processes(manifest: Make) -> None:
+    path = manifest("a", [1.0])
+    for rank in range(2):
+        assert [ids(draw) for draw in passes(BatchStream([path], 20.0, rank=rank, world_size=2), 1)[0]] == [["a0"]]
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_batch_seconds_hold_padding_included(manifest: Make, world_size: int) -> None:
+    # Mostly very short fragments and a few long ones: the case in which counting as one goes along overshoots.
+    durations = [0.3] * 80 + [0.31 + 0.01 * number for number in range(80)] + [12.0, 20.0, 29.0, 30.0, 5.0] * 4
+    path = manifest("a", durations)
+    (draws,) = passes(BatchStream([path], 31.0, world_size=world_size), 1)
+    padded = [len(draw.fragments) * max(fragment.duration or 0 for fragment in draw.fragments) for draw in draws]
+    assert max(padded) <= 31.0
+    # And the batches are well filled: short fragments do not travel alone.
+    assert len(draws) * world_size < 40
+    sequence = list(sequential_batches(UsableFragments(path), 31.0))
+    assert max(len(batch) * max(cut.duration for cut in batch) for batch in sequence) <= 31.0
+
+
+def test_a_fragment_longer_than_a_batch_is_a_batch(manifest: Make) -> None:
+    (draws,) = passes(BatchStream([manifest("a", [30.0, 29.0, *[1.0] * 20])], 2.0), 1)
+    assert sorted(len(draw.fragments) for draw in draws) == [1, 1, *[2] * 10]
+    assert {tuple(ids(draw)) for draw in draws if len(draw.fragments) == 1} == {("a0",), ("a1",)}
+
+
+@pytest.mark.parametrize("durations", [[1.0], [1.0, 1.0], [30.0], [0.5, 30.0], [2.0, 2.0, 2.0], [2.0] * 25])
+def test_few_or_equal_fragments(manifest: Make, durations: list[float]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (draws,) = passes(BatchStream([manifest("a", durations)], 60.0), 1)
+    assert sorted(heard(draws)) == sorted(f"a{number}" for number in range(len(durations)))
+
+
+def test_sequential_batches_hold_every_fragment_once_and_of_like_length(manifest: Make) -> None:
+    path = manifest("a", DURATIONS)
+    whole = [[cut.id for cut in batch] for batch in sequential_batches(UsableFragments(path), 20.0)]
+    assert sorted(itertools.chain(*whole)) == sorted(f"a{number}" for number in range(60))
+    assert len(whole) < 30
+    parts = [
+        [cut.id for batch in sequential_batches(UsableFragments(path), 20.0, rank, 3) for cut in batch]
+        for rank in range(3)
+    ]
+    assert sorted(itertools.chain(*parts)) == sorted(f"a{number}" for number in range(60))
+    assert [list(batch) for batch in sequential_batches(UsableFragments(manifest("b", [1.0])), 20.0, 1, 2)] == []
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Path:
+    """One usable fragment among all kinds that are not."""
+    soundfile.write(tmp_path / "two.wav", np.zeros(32000), 16000)
+    rows = [
+        {"id": "long", "duration": 31.0},
+        {"id": "wordy", "duration": 2.0, "text": "secret " * 600},
+        {"id": "silent", "text": ""},
+        {"id": "gone", "audio": "secret.wav"},
+        {"id": "late", "audio": "two.wav", "start": 2.5},
+        {"id": "klingon", "duration": 1.0, "language": "tlh"},
+        {"id": "marked", "duration": 1.0, "text": "<|0.00|> secret<|endoftext|>"},
+        {"id": "good", "audio": "two.wav", "start": 0.5},
+        {"id": "exact", "duration": MAX_SECONDS},
+    ]
+    common = {"audio": "secret.wav", "text": "secret", "language": "en", "speaker": "secret"}
+    lines = [json.dumps(common | row) for row in rows]
+    lines[2] = '{"id": "broken", "text": "secret"'
+    path = tmp_path / "faulty.jsonl"
+    path.write_text("\n".join(lines), "utf-8")
+    return path
+
+
+def test_what_cannot_be_learnt_from_is_left_out_and_named(faulty: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fragments = UsableFragments(faulty, ("en", "fr"))
+    with caplog.at_level(logging.WARNING):
+        kept = list(fragments)
+        assert [(item.id, item.duration) for item in kept] == [("good", 1.5), ("exact", 30.0)]
+        assert [item.id for item in fragments] == ["good", "exact"]
+    lines = caplog.messages
+    assert len(lines) == 8  # not again in the second pass
+    for line, (number, name) in zip(
+        lines,
+        [(1, "long"), (2, "wordy"), (3, ""), (4, "gone"), (5, "late"), (6, "klingon"), (7, "marked")],
+        strict=False,
+    ):
+        assert line.startswith(f"left out (faulty.jsonl:{number}): ")
+        assert not name or f"'{name}'" in line
+    assert lines[0].endswith("fragment 'long' lasts 31.0 s, Whisper hears 30 s at a time; cut it")
+    assert "'wordy' has 606 tokens" in lines[1]
+    assert "which the model does not know" in lines[5]
+    assert lines[-1] == "faulty.jsonl: 7 of 9 fragments were left out"
+    everything = "\n".join(lines)
+    assert "secret" not in everything
+    assert str(faulty.parent) not in everything
+
+
+def test_many_faults_are_counted_and_ten_named(manifest: Make, caplog: pytest.LogCaptureFixture) -> None:
+    path = manifest("a", [31.0] * 25 + [1.0])
+    stream = BatchStream([path], 10.0)
+    for _ in itertools.islice(stream, 5):
+        pass
+    assert len(caplog.messages) == 11
+    assert caplog.messages[-1] == "a.jsonl: 25 of 26 fragments were left out"
+
+
+def test_nothing_usable(manifest: Make, tmp_path: Path) -> None:
+    for path in (manifest("a", [31.0, 32.0]), manifest("b", [])):
+        with pytest.raises(ManifestError, match=f"no fragment in it can be used.*{path}"):
+            next(iter(BatchStream([path], 10.0)))
+        with pytest.raises(ManifestError, match="no fragment in it can be used"):
+            next(iter(BatchStream([manifest("good", [1.0]), path], 10.0, (1, 1000))))
+    with pytest.raises(ManifestError, match="no such manifest"):
+        next(iter(BatchStream([tmp_path / "gone.jsonl"], 10.0)))
+
+
+def test_languages_that_the_model_does_not_know(manifest: Make) -> None:
+    path = manifest("a", [1.0], language="yue")
+    assert len(next(iter(BatchStream([path], 10.0, languages=("en", "yue")))).fragments) == 1
+    with pytest.raises(ManifestError, match="no fragment in it can be used"):
+        next(iter(BatchStream([path], 10.0, languages=("en",))))
+
+
+def test_a_manifest_is_read_as_a_stream(manifest: Make) -> None:
+    path = manifest("a", [1.0] * 20_000, text="x" * 100)
+    tracemalloc.start()
+    count = sum(1 for _ in UsableFragments(path))
+    gc.collect()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 20_000
+    assert peak < 2e6 < path.stat().st_size

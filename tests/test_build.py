@@ -1,0 +1,174 @@
+"""What a configuration becomes: a run whose checkpoint tells where it came from, and a report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from whisper.model import Whisper
+
+import asr.build
+from asr import Transcriber, read_manifest
+from asr.build import run_evaluation, run_training
+from asr.config import AdapterConfig, AugmentConfig, DataConfig, EvaluateConfig, ModelConfig, TrainConfig, plain
+from asr.errors import CheckpointError, ConfigError, ManifestError
+from asr.evaluation import EvaluationReport, score
+from asr.fragment import write_manifest
+from asr.inference.decoding import DecodeOptions
+from asr.model.adapt import LoraOptions
+from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from asr.model.network import DialectWhisper
+from asr.training.run import TrainerOptions
+from asr.training.task import OptimOptions
+
+
+@pytest.fixture
+def config(tiny_whisper: Whisper, corpus: Path, tmp_path: Path) -> TrainConfig:
+    info = CheckpointInfo("tiny-random", dialects={"de-AT": "de"})
+    save_checkpoint(DialectWhisper(tiny_whisper), info, tmp_path / "tiny.pt")
+    return TrainConfig(
+        ModelConfig(str(tmp_path / "tiny.pt"), margin=0.3),
+        DataConfig((str(corpus),), batch_seconds=2.0, workers=0),
+        str(tmp_path / "run"),
+        optim=OptimOptions(lr=1e-2, warmup_steps=0),
+        trainer=TrainerOptions(max_steps=1, accelerator="cpu"),
+    )
+
+
+def test_a_run_and_what_its_checkpoint_says(config: TrainConfig, corpus: Path, tmp_path: Path) -> None:
+    best = run_training(config)
+    assert best == tmp_path / "run/checkpoints/last.pt"
+    loaded = load_checkpoint(best)
+    info = loaded.info
+    assert (info.base_model, info.window, info.margin) == ("tiny-random", "tight", 0.3)
+    # Those of the corpus beside those that the base knew already.
+    assert info.dialects == {"de-AT": "de", "en-GB": "en", "fr-CA": "fr"}
+    assert info.manifests == {str(corpus): hashlib.sha256(corpus.read_bytes()).hexdigest()}
+    assert info.training_config == plain(config)
+    assert yaml.safe_load((tmp_path / "run/config.yaml").read_text("utf-8")) == plain(config)
+    start = load_checkpoint(config.model.name).model.whisper.state_dict()
+    assert not torch.equal(loaded.model.whisper.state_dict()["decoder.ln.weight"], start["decoder.ln.weight"])
+
+
+def test_the_seed_decides_everything(config: TrainConfig, tmp_path: Path) -> None:
+    lora = replace(config, adapter=AdapterConfig("lora", LoraOptions(rank=2)))
+    ends = []
+    for name, seed in (("one", 1), ("same", 1), ("other", 2)):
+        torch.rand(len(ends) + 1)  # whatever was drawn before
+        best = run_training(replace(lora, seed=seed, run=str(tmp_path / name)))
+        ends.append(torch.load(best.with_name("last.state"), weights_only=True)["state_dict"])
+    name = next(name for name in ends[0] if "lora_A" in name)
+    assert torch.equal(ends[0][name], ends[1][name])
+    assert not torch.equal(ends[0][name], ends[2][name])
+
+
+def test_a_run_is_not_written_over(config: TrainConfig, tmp_path: Path) -> None:
+    run_training(config)
+    before = (tmp_path / "run/config.yaml").read_bytes()
+    with pytest.raises(ConfigError, match=rf"{config.run} holds a run already; go on with resume={config.run}, or"):
+        run_training(replace(config, seed=1))
+    assert (tmp_path / "run/config.yaml").read_bytes() == before
+
+
+def test_a_run_that_came_to_nothing_may_be_begun_again(config: TrainConfig) -> None:
+    with pytest.raises(CheckpointError, match=r"no checkpoint 'nowhere\.pt'"):
+        run_training(replace(config, model=ModelConfig("nowhere.pt")))
+    assert run_training(config).is_file()
+
+
+def test_every_key_arrives(config: TrainConfig, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def train(model: DialectWhisper, info: object, folder: Path, **options: Any) -> Path:
+        seen.update(options, model=model, folder=folder)
+        return folder
+
+    monkeypatch.setattr(asr.build, "train", train)
+    changed = replace(
+        config,
+        adapter=AdapterConfig("decoder_only"),
+        augment=AugmentConfig(speeds=(1.1,), noise=0.7, time_masks=5),
+        data=DataConfig((str(corpus),), (str(corpus),), (2.0,), 7.0, 3, (0.2, 0.4), 0.6),
+        resume=config.run,
+        seed=5,
+    )
+    run_training(changed)
+    assert not Path(config.run).exists()  # resuming begins nothing
+    assert seen["resume"] is True
+    assert (seen["seed"], seen["folder"]) == (5, Path(config.run))
+    assert seen["optim"] is changed.optim
+    assert seen["trainer"] is changed.trainer
+    data = seen["data"]
+    assert (data.train, data.dev, data.weights) == ((str(corpus),), (str(corpus),), (2.0,))
+    assert (data.batch_seconds, data.workers) == (7.0, 3)
+    assert (seen["batch"].margin, seen["batch"].timestamps, seen["batch"].speeds) == ((0.2, 0.4), 0.6, (1.1,))
+    augment = seen["augment"].options
+    assert (augment.noise, augment.time_masks, augment.gain_db) == (0.7, 5, (-8.0, 4.0))
+    whisper = seen["model"].whisper
+    assert [whisper.encoder.conv1.weight.requires_grad, whisper.decoder.ln.weight.requires_grad] == [False, True]
+
+
+@pytest.mark.parametrize("side", ["train", "dev"])
+def test_a_missing_manifest_is_found_before_anything_is_begun(config: TrainConfig, tmp_path: Path, side: str) -> None:
+    data = replace(config.data, **{side: (*config.data.train, str(tmp_path / "gone.jsonl"))})
+    with pytest.raises(ManifestError, match=rf"there is no such manifest; check the path \({tmp_path}/gone\.jsonl\)"):
+        run_training(replace(config, data=data, model=ModelConfig("nowhere.pt")))
+    assert not Path(config.run).exists()
+
+
+def test_options_that_cannot_work_together(config: TrainConfig) -> None:
+    for wrong, message in (
+        (replace(config, augment=AugmentConfig(speeds=())), "speeds must be one or more factors"),
+        (replace(config, data=replace(config.data, margin=(1.0, 0.0))), "margin must be two rising numbers"),
+        (replace(config, data=replace(config.data, weights=(1.0, 2.0))), "1 training manifests need as many weights"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run_training(wrong)
+
+
+def test_an_evaluation_with_a_baseline(
+    tiny_checkpoint: Path,
+    dev: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A random model finds no end.
+    monkeypatch.setattr(asr.build, "DecodeOptions", partial(DecodeOptions, max_tokens=6))
+    output = tmp_path / "new" / "report.json"
+    config = EvaluateConfig(
+        str(tiny_checkpoint),
+        {"a": str(dev)},
+        baseline=str(tiny_checkpoint),
+        output=str(output),
+        device="cpu",
+        resamples=50,
+    )
+    run_evaluation(config)
+    report = json.loads(output.read_text("utf-8"))
+    assert (report["fragments"], report["failed"]) == (2, 0)
+    assert report["system"] == report["baseline"] == str(tiny_checkpoint)
+    printed = capsys.readouterr().out
+    assert "fr-CA" in printed
+    # The same figures as by hand, from what the model says.
+    fragments = list(read_manifest(dev))
+    transcriber = Transcriber(tiny_checkpoint, device="cpu", options=DecodeOptions(max_tokens=6))
+    said = [transcriber.transcribe(fragment).text for fragment in fragments]
+    expected: EvaluationReport = score(fragments, said, said, resamples=50)
+    words = report["targets"][0]["overall"]["system"]["words"]
+    assert words["insertions"] == expected.targets[0].overall.system.words.insertions
+    assert words["substitutions"] == expected.targets[0].overall.system.words.substitutions
+
+
+def test_an_evaluation_without_fragments(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    write_manifest([], tmp_path / "empty.jsonl")
+    config = EvaluateConfig(str(tiny_checkpoint), {"a": str(tmp_path / "empty.jsonl")}, device="cpu")
+    with pytest.raises(asr.errors.AsrError, match="there is no fragment to score"):
+        run_evaluation(config)

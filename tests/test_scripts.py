@@ -1,0 +1,178 @@
+"""The Hydra scripts as they are typed: whole runs in processes of their own, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from asr.model.checkpoint import load_checkpoint
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+# What makes a training quick; the rest is as configured.
+QUICK = ("trainer=cpu", "trainer.log_every=1", "data.batch_seconds=2", "adapter=frozen_encoder")
+
+
+def command(script: str, *overrides: str) -> list[str]:
+    return [sys.executable, str(SCRIPTS / f"{script}.py"), *overrides]
+
+
+def run(folder: Path, script: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(script, *overrides),
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def steps(log: Path) -> list[int]:
+    """Steps whose loss is in a log."""
+    rows = [json.loads(line) for line in log.read_text("utf-8").splitlines()] if log.exists() else []
+    return [row["step"] for row in rows if "train/loss" in row]
+
+
+def test_a_training_is_interrupted_and_goes_on(tiny_checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
+    given = [f"data.train={corpus}", f"model.name={tiny_checkpoint}", *QUICK]
+    started = subprocess.Popen(
+        command("train", *given, "run=runs/mine", "trainer.max_steps=60", "data.workers=1"),
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    log = tmp_path / "runs/mine/log.jsonl"
+    while not steps(log) and started.poll() is None:
+        time.sleep(0.1)
+    # As a terminal does it: to the process that trains and to those that load its audio.
+    os.killpg(started.pid, signal.SIGINT)
+    _, stderr = started.communicate(timeout=120)
+    assert started.returncode == 130, stderr
+    done = len(steps(log))
+    assert 1 <= done < 60
+    assert stderr.splitlines()[-1] == (
+        f"asr: training stopped at step {done}; its state is in runs/mine/checkpoints/last.state, "
+        "go on with resume=runs/mine"
+    )
+    assert "Traceback" not in stderr
+    resumed = run(tmp_path, "train", "resume=runs/mine")
+    assert resumed.returncode == 0, resumed.stderr
+    assert steps(log) == list(range(60))
+    assert resumed.stderr.splitlines()[-1] == "best checkpoint: runs/mine/checkpoints/last.pt"
+    info = load_checkpoint(tmp_path / "runs/mine/checkpoints/last.pt").info
+    assert info.metrics == {"step": 60.0}
+    assert info.training_config["adapter"]["mode"] == "frozen_encoder"
+    # Hydra leaves nothing of its own behind.
+    assert sorted(path.name for path in (tmp_path / "runs/mine").iterdir()) == [
+        "checkpoints", "config.yaml", "log.jsonl", "tensorboard"
+    ]  # fmt: skip
+    assert not [path for path in tmp_path.iterdir() if "hydra" in path.name or path.name == "outputs"]
+
+
+def test_two_processes_make_one_run(tiny_checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
+    # Each composes its own configuration, at another second: the folder is named by the first.
+    done = run(
+        tmp_path,
+        "train",
+        f"data.train={corpus}",
+        f"model.name={tiny_checkpoint}",
+        *QUICK,
+        "trainer.max_steps=2",
+        "trainer.devices=2",
+        "trainer.strategy=ddp",
+        "data.workers=0",
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs").glob("*/*")
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"last.pt", "last.state"}
+    assert (folder / "config.yaml").is_file()
+    assert steps(folder / "log.jsonl") == [0, 1]
+
+
+def test_evaluate_and_transcribe(tiny_checkpoint: Path, dev: Path, tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        "evaluate",
+        f"checkpoint={tiny_checkpoint}",
+        f"baseline={tiny_checkpoint}",
+        f"+test.one={dev}",
+        f"+test.two={dev}",
+        "output=report.json",
+        "device=cpu",
+        "resamples=20",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "fr-CA" in done.stdout
+    report = json.loads((tmp_path / "report.json").read_text("utf-8"))
+    assert report["fragments"] == 4
+    done = run(
+        tmp_path, "transcribe", f"inputs=[{dev}]", f"checkpoint={tiny_checkpoint}", "output_dir=out", "device=cpu"
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["f0.json", "f1.json"]
+
+
+@pytest.mark.parametrize(
+    ("script", "overrides", "code", "message"),
+    [
+        ("train", "data.train=gone.jsonl", 1, "asr: there is no such manifest; check the path (gone.jsonl)"),
+        ("train", "", 1, "asr: 'data.train' needs a value; give it as data.train=…"),
+        ("train", "data.train={dev} model.name=gone.pt", 1, "asr: no checkpoint 'gone.pt': it is no file or folder"),
+        ("train", "data.train={dev} optim.lrr=1", 1, "Could not override 'optim.lrr'"),
+        (
+            "train",
+            "data.train={dev} +optim.lrr=1",
+            1,
+            "asr: unknown key 'optim.lrr' in the configuration; did you mean",
+        ),
+        ("train", "data.train={dev} optim=sgd", 1, "Could not find 'optim/sgd'"),
+        ("train", "resume=gone", 1, "asr: gone is no run: there is no config.yaml in it"),
+        ("evaluate", "checkpoint=gone.pt +test.a={dev} device=cpu", 1, "asr: no checkpoint 'gone.pt'"),
+        ("evaluate", "checkpoint={tiny} +test.a=gone.jsonl device=cpu", 1, "asr: there is no such manifest"),
+        (
+            "evaluate",
+            "checkpoint={tiny} device=cpu",
+            1,
+            "asr: there is nothing to evaluate on; name a manifest, such as",
+        ),
+        ("evaluate", "checkpoint={tiny} device=quantum +test.a={dev}", 1, "asr: device 'quantum' cannot be used"),
+        ("evaluate", "", 1, "asr: 'checkpoint' needs a value; give it as checkpoint=…"),
+        ("transcribe", "inputs=gone.wav checkpoint={tiny} device=cpu", 2, "there is no file or folder gone.wav"),
+        ("transcribe", "inputs={dev} checkpoint=gone.pt device=cpu", 1, "asr: no checkpoint 'gone.pt'"),
+        ("transcribe", "inputs={dev} +langage=fr", 1, "asr: unknown key 'langage' in the configuration; did you mean"),
+    ],
+)
+def test_what_goes_wrong_is_a_sentence(
+    script: str,
+    overrides: str,
+    code: int,
+    message: str,
+    dev: Path,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = overrides.format(dev=dev, tiny=tiny_checkpoint).split()
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", *words])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
+    stderr = capsys.readouterr().err
+    # In a box, where the console breaks lines.
+    assert message in " ".join(stderr.replace("│", " ").split()), stderr
+    assert caught.value.code == code
+    assert "Traceback" not in stderr
