@@ -254,7 +254,7 @@ def test_overrides_that_agree(saved: TrainConfig, tmp_path: Path, overrides: tup
     ("overrides", "said", "key", "before", "now"),
     [
         (("optim.lr=1e-5",), "optim.lr=1e-5", "optim.lr", "3e-05", "1e-05"),  # also where it is the default
-        (("trainer.max_steps=900",), "trainer.max_steps=900", "trainer.max_steps", "400", "900"),
+        (("seed=9",), "seed=9", "seed", "0", "9"),
         (("data.train=c.jsonl",), "data.train=c.jsonl", "data.train", "['é.jsonl', 'b.jsonl']", "['c.jsonl']"),
         (("adapter=full",), "adapter=full", "adapter.mode", "'lora'", "'full'"),
         (("experiment=window",), "experiment=window", "data.margin", "[0.1, 1.0]", "[0.05, 1.5]"),
