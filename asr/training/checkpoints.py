@@ -184,6 +184,7 @@ class StopOnSignal(lightning.Callback):
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
         self.received: int | None = None
+        self._saved = False
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
@@ -215,26 +216,29 @@ class StopOnSignal(lightning.Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Batch, index: int
     ) -> None:
-        """Stop between two steps.
-
-        Raises:
-            TrainingStopped: A signal came; the state is saved.
-        """
+        """Save the state after a step, if a signal came."""
         if _between_steps(trainer, index):
-            self._stop_if_asked(trainer)
+            self._save_if_asked(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Stop after a validation.
+        """Save the state after a validation, if a signal came."""
+        self._save_if_asked(trainer)
+
+    def _save_if_asked(self, trainer: lightning.Trainer) -> None:
+        if trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+            self.checkpoints.save_state(trainer)
+            self._saved = True
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, batch: Batch, index: int
+    ) -> None:
+        """Stop before the next step; by now the figures of the last one are in the log.
 
         Raises:
             TrainingStopped: A signal came; the state is saved.
         """
-        self._stop_if_asked(trainer)
-
-    def _stop_if_asked(self, trainer: lightning.Trainer) -> None:
-        if not trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+        if not self._saved:
             return
-        self.checkpoints.save_state(trainer)
         # The folder may bear the time at which each process began; the first one's counts.
         folder = Path(trainer.strategy.broadcast(str(self.checkpoints.folder)))
         raise TrainingStopped(

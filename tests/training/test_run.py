@@ -262,7 +262,7 @@ def test_two_processes_learn_the_same(tiny_checkpoint: Path, corpus: Path, dev: 
         check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     one, two = (torch.load(tmp_path / "run" / f"rank{rank}.pt", weights_only=True) for rank in range(2))
     start = load_checkpoint(tiny_checkpoint).model.whisper.state_dict()
     assert_same(one, two)
