@@ -61,7 +61,9 @@ def main() -> None:
     manifest = corpus()
     step("Who speaks how", f"asr stats {manifest}")
     step("Its sides: no sentence on two of them", f"asr split {manifest} --output-dir {DATA} --as-tagged")
-    step("Nothing is trained on before it is checked", f"asr validate {DATA}/train.jsonl {DATA}/dev.jsonl --limit 3")
+    # The prompts have one voice per dialect, which is on every side: their card says what that forbids to conclude.
+    known = " --ignore speaker-across-splits" if manifest.stem == "asterisk_prompts" else ""
+    step("Nothing is trained on before it is checked", f"asr validate {DATA}/train.jsonl {DATA}/dev.jsonl{known}")
     test = DATA / "few.jsonl"
     few(DATA / "test.jsonl", test)
     shutil.rmtree(RUN, ignore_errors=True)
