@@ -19,8 +19,6 @@ def entry_point() -> Iterator[None]:
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("asr").setLevel(logging.INFO)
-    for noisy in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         yield
     except AsrError as error:

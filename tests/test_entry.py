@@ -16,7 +16,7 @@ from asr.training.checkpoints import TrainingStopped
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    names = ("", "asr", "lightning.pytorch", "lightning.fabric")
+    names = ("", "asr")
     before = {name: logging.getLogger(name).level for name in names}
     yield
     for name, level in before.items():
@@ -53,4 +53,3 @@ def test_a_fault_of_the_program_is_not_hidden() -> None:
 def test_what_goes_well_ends_well() -> None:
     with entry_point():
         assert logging.getLogger("asr.training").isEnabledFor(logging.INFO)
-        assert not logging.getLogger("lightning.pytorch").isEnabledFor(logging.INFO)

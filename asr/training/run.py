@@ -252,6 +252,9 @@ def train(
             f"trainer.patience is {trainer.patience}, but there is no data.dev on which to see an improvement; give "
             "one, or leave patience at 0"
         )
+    # lightning sets its own level to INFO when it is imported, and advertises.
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     if trainer.threads:
         torch.set_num_threads(trainer.threads)
     lightning.seed_everything(seed, verbose=False)
