@@ -106,7 +106,9 @@ def run_evaluation(config: EvaluateConfig) -> None:
         resamples=config.resamples,
         seed=config.seed,
     )
-    render(report, Console())
+    console = Console()
+    # Eighty columns are what a pipe is taken for; they would cut the table to pieces.
+    render(report, console if console.is_terminal else Console(width=160))
     if config.output is not None:
         report.write(config.output)
 
