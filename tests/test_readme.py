@@ -18,6 +18,7 @@ from asr.fragment import Fragment, write_manifest
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
 LINES = [line.split(" #")[0].strip() for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()]
+GUIDE = (ROOT / "datasets" / "README.md").read_text("utf-8")
 # What makes a training line quick, and changes nothing of what it says.
 SHORT = ["trainer.max_steps=1", "trainer.accelerator=cpu", "data.workers=0", "data.batch_seconds=5", "run=run"]
 
@@ -77,3 +78,31 @@ def test_set_up_commands_are_there(line: str) -> None:
     script = ROOT / line.split()[1]
     assert script.is_file()
     subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def test_the_guide_checks_and_splits_a_corpus_of_ones_own(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "noise.wav", [0.0, 0.1] * 8000, 16000)
+    fragments = [
+        Fragment(id=f"{n}", audio=str(tmp_path / "noise.wav"), text=f"phrase {n}", language="fr", speaker=f"s{n}")
+        for n in range(10)
+    ]
+    write_manifest(fragments, tmp_path / "data" / "mine.jsonl")
+    lines = re.findall(r"^asr (?:validate|stats|split) data/mine.*$", GUIDE, re.MULTILINE)
+    assert [line.split()[1] for line in lines] == ["validate", "stats", "split", "validate"]
+    for line in lines:
+        run(shlex.split(line), tmp_path)
+    assert {path.stem for path in (tmp_path / "data" / "mine").iterdir()} == {"train", "dev", "test"}
+
+
+def test_the_guide_trains_evaluates_and_transcribes_with_keys_that_exist() -> None:
+    from hydra import compose, initialize_config_dir
+
+    from asr.config import EvaluateConfig, TrainConfig, to_options
+
+    joined = GUIDE.replace("\\\n", " ")
+    kinds = {"train": TrainConfig, "evaluate": EvaluateConfig}
+    found = re.findall(r"^python scripts/(train|evaluate)\.py (.*)$", joined, re.MULTILINE)
+    assert [name for name, _ in found] == ["train", "evaluate"]
+    for name, overrides in found:
+        with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+            to_options(compose(name, overrides=shlex.split(overrides)), kinds[name])
