@@ -86,9 +86,7 @@ class Augment:
         audio = audio * 10 ** (draw.uniform(*options.gain_db, (batch, 1)) / 20)
         if options.noise:
             noise = draw.normal(audio.shape) * frame_mask(num_samples, audio.shape[1])
-            # A silent fragment has no signal to relate the noise to.
-            loud = audio.square().sum(dim=1) > 0
-            chosen = (draw.uniform(0, 1, (batch,)) < options.noise) & loud
+            chosen = draw.uniform(0, 1, (batch,)) < options.noise
             ratio = draw.uniform(*options.noise_snr_db, (batch,))
             noisy = torchaudio.functional.add_noise(audio, noise, ratio, num_samples)
             audio = torch.where(chosen[:, None], noisy, audio)
