@@ -45,8 +45,10 @@ def steps(log: Path) -> list[int]:
 
 def test_a_training_is_interrupted_and_goes_on(tiny_checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
     given = [f"data.train={corpus}", f"model.name={tiny_checkpoint}", *QUICK]
+    # A step of many batches: after the signal, more are needed than have been loaded ahead.
+    size = ["trainer.max_steps=16", "trainer.accumulate=8", "data.workers=1"]
     started = subprocess.Popen(
-        command("train", *given, "run=runs/mine", "trainer.max_steps=60", "data.workers=1"),
+        command("train", *given, "run=runs/mine", *size),
         cwd=tmp_path,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
@@ -61,8 +63,8 @@ def test_a_training_is_interrupted_and_goes_on(tiny_checkpoint: Path, corpus: Pa
     os.killpg(started.pid, signal.SIGINT)
     _, stderr = started.communicate(timeout=120)
     assert started.returncode == 130, stderr
-    done = len(steps(log))
-    assert 1 <= done < 60
+    done = len(set(steps(log)))
+    assert 1 <= done < 16
     assert stderr.splitlines()[-1] == (
         f"asr: training stopped at step {done}; its state is in runs/mine/checkpoints/last.state, "
         "go on with resume=runs/mine"
@@ -70,10 +72,11 @@ def test_a_training_is_interrupted_and_goes_on(tiny_checkpoint: Path, corpus: Pa
     assert "Traceback" not in stderr
     resumed = run(tmp_path, "train", "resume=runs/mine")
     assert resumed.returncode == 0, resumed.stderr
-    assert steps(log) == list(range(60))
+    assert sorted(steps(log)) == steps(log)
+    assert set(steps(log)) == set(range(16))
     assert resumed.stderr.splitlines()[-1] == "best checkpoint: runs/mine/checkpoints/last.pt"
     info = load_checkpoint(tmp_path / "runs/mine/checkpoints/last.pt").info
-    assert info.metrics == {"step": 60.0}
+    assert info.metrics == {"step": 16.0}
     assert info.training_config["adapter"]["mode"] == "frozen_encoder"
     # Hydra leaves nothing of its own behind.
     assert sorted(path.name for path in (tmp_path / "runs/mine").iterdir()) == [
