@@ -3,7 +3,6 @@
 import hydra
 from omegaconf import DictConfig
 
-from asr.cli import app
 from asr.entry import entry_point
 
 
@@ -11,6 +10,7 @@ from asr.entry import entry_point
 def main(config: DictConfig) -> None:
     """Hand every key to `asr transcribe`, whose flags have the same names."""
     with entry_point():
+        from asr.cli import app
         from asr.config import TranscribeConfig, to_options
 
         app(to_options(config, TranscribeConfig).arguments(), prog_name="asr")

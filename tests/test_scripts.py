@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import runpy
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,17 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 # What makes a training quick; the rest is as configured.
 QUICK = ("trainer=cpu", "trainer.log_every=1", "data.batch_seconds=2", "adapter=frozen_encoder")
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_before() -> Iterator[None]:
+    """Hydra silences every logger that is there when it starts; in a process of its own, none of ours is."""
+    loggers = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    before = [(logger, logger.disabled, logger.level) for logger in loggers]
+    yield
+    for logger, disabled, level in before:
+        logger.disabled = disabled
+        logger.setLevel(level)
 
 
 def command(script: str, *overrides: str) -> list[str]:
