@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import fields
 from pathlib import Path
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 
-from asr.config import AugmentConfig, EvaluateConfig, TrainConfig, plain, write_config
-from asr.data.augment import Augment, AugmentOptions
+from asr.config import EvaluateConfig, TrainConfig, plain, write_config
+from asr.data.augment import Augment
 from asr.data.batch import BatchOptions
 from asr.errors import ConfigError
 from asr.evaluation import evaluate, render
@@ -52,12 +51,12 @@ def run_training(config: TrainConfig) -> Path:
         manifests={path: _sha256(path) for path in config.data.train},
     )
     best = train(
-        model.train(),
+        model,
         info,
         folder,
-        data=config.data.options(),
+        data=config.data,
         batch=batch,
-        augment=_augment(config.augment),
+        augment=Augment(config.augment),
         optim=config.optim,
         trainer=config.trainer,
         seed=config.seed,
@@ -111,10 +110,6 @@ def run_evaluation(config: EvaluateConfig) -> None:
     render(report, console if console.is_terminal else Console(width=160))
     if config.output is not None:
         report.write(config.output)
-
-
-def _augment(config: AugmentConfig) -> Augment:
-    return Augment(AugmentOptions(**{item.name: getattr(config, item.name) for item in fields(AugmentOptions)}))
 
 
 def _dialects(manifests: tuple[str, ...]) -> dict[str, str]:

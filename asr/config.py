@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 from asr.data.augment import AugmentOptions
 from asr.errors import ConfigError
 from asr.files import atomic_write
+from asr.inference.batches import BATCH_SECONDS, WORKERS
 from asr.model.adapt import AdaptMode, LoraOptions
 from asr.model.network import Window
 from asr.options import Options, build_options
@@ -63,20 +64,13 @@ class AdapterConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class DataConfig:
-    """Group ``data``; see `asr.training.run.DataOptions` and `asr.data.batch.BatchOptions`."""
+class DataConfig(DataOptions):
+    """Group ``data``; `asr.data.batch.BatchOptions` says what the last two mean. One manifest needs no list."""
 
     train: Paths
     dev: Paths = ()
-    weights: tuple[float, ...] = ()
-    batch_seconds: Annotated[float, Field(gt=0)] = 80.0
-    workers: Annotated[int, Field(ge=0)] = 1
     margin: tuple[float, float] = (0.1, 1.0)
     timestamps: float = 0.1
-
-    def options(self) -> DataOptions:
-        """Return what the loaders need."""
-        return DataOptions(self.train, self.weights, self.dev, self.batch_seconds, self.workers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +135,8 @@ class EvaluateConfig:
     output: str | None = None
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     device: str = "auto"
-    batch_seconds: float = 240.0
-    workers: int = 2
+    batch_seconds: float = BATCH_SECONDS
+    workers: int = WORKERS
     resamples: int = 2000
     seed: int = 0
 
@@ -161,8 +155,8 @@ class TranscribeConfig:
     language: str | None = None
     dialect: str | None = None
     device: str = "auto"
-    batch_seconds: float = 240.0
-    workers: int = 2
+    batch_seconds: float = BATCH_SECONDS
+    workers: int = WORKERS
     overwrite: bool = False
     decode: DecodeConfig = field(default_factory=DecodeConfig)
 

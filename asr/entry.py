@@ -22,6 +22,7 @@ def entry_point() -> Iterator[None]:
     try:
         yield
     except AsrError as error:
+        # Of a TrainingStopped, which cannot be imported here: lightning and torch would come before any message.
         stopped_by = getattr(error, "signal", None)
         _end(str(error), 1 if stopped_by is None else 128 + stopped_by)
     except OSError as error:  # no permission, no space left …

@@ -95,7 +95,7 @@ def test_every_key_arrives(config: TrainConfig, corpus: Path, monkeypatch: pytes
         config,
         adapter=AdapterConfig("decoder_only"),
         augment=AugmentConfig(speeds=(1.1,), noise=0.7, time_masks=5),
-        data=DataConfig((str(corpus),), (str(corpus),), (2.0,), 7.0, 3, (0.2, 0.4), 0.6),
+        data=DataConfig((str(corpus),), (2.0,), (str(corpus),), 7.0, 3, (0.2, 0.4), 0.6),
         resume=config.run,
         seed=5,
     )

@@ -124,9 +124,9 @@ def test_a_run_is_named_by_when_it_began() -> None:
 
 def test_several_manifests() -> None:
     config = train_config("data.train=[a.jsonl,b.jsonl]", "data.weights=[3,1]", "data.dev=d.jsonl")
-    assert config.data.options().train == ("a.jsonl", "b.jsonl")
-    assert config.data.options().weights == (3.0, 1.0)
-    assert config.data.options().dev == ("d.jsonl",)
+    assert config.data.train == ("a.jsonl", "b.jsonl")
+    assert config.data.weights == (3.0, 1.0)
+    assert config.data.dev == ("d.jsonl",)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_transcription_as_a_command_line() -> None:
         "--language": "fr",
         "--device": "auto",
         "--batch-seconds": "240.0",
-        "--workers": "2",
+        "--workers": "4",
         "--beam-size": "5",
     }
     assert words[-4] == "--overwrite"

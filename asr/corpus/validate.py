@@ -289,7 +289,9 @@ def label_tokens(text: str) -> int:
         return bound
     from whisper.tokenizer import get_tokenizer
 
-    return len(get_tokenizer(multilingual=True).encode(" " + text.strip())) + _CONTROL_TOKENS
+    # Whisper's own tokens may stand in a text by mistake; here they are letters like others, and no reason to stop.
+    tokens = get_tokenizer(multilingual=True).encode(" " + text.strip(), disallowed_special=())
+    return len(tokens) + _CONTROL_TOKENS
 
 
 def _bare(text: str) -> str:

@@ -186,3 +186,8 @@ def test_labels_are_counted_as_whisper_counts_them(tmp_path: Path) -> None:
     assert len(get_tokenizer(multilingual=True).encode(" " + fits.strip())) == MAX_LABEL_TOKENS - 6
     assert validate_manifest(manifest(tmp_path, {"text": fits})).ok
     assert only(manifest(tmp_path, {"text": over}), "label-too-long")
+
+
+def test_whispers_own_tokens_in_a_long_text_do_not_stop_the_check(tmp_path: Path) -> None:
+    text = "<|endoftext|> " + "a " * MAX_LABEL_TOKENS
+    assert only(manifest(tmp_path, {"text": text}), "label-too-long")
