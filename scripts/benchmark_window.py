@@ -1,6 +1,6 @@
-"""One training step on the same batch, padded against tight: python scripts/benchmark_window.py MANIFEST --model base.
+"""Training steps on the same batches, padded against tight: python scripts/benchmark_window.py MANIFEST --model base.
 
-The batch is one that training draws: fragments of like length.
+The batches are the first that training draws: each of fragments of like length, from all of the manifest.
 Prints seconds and fragments per second of both, and their ratio: forward, backward and the optimiser's step.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -21,20 +22,20 @@ from asr.model.network import DialectWhisper, Window
 from asr.training.task import OptimOptions, TranscriptionTask
 
 
-def seconds_per_step(model: DialectWhisper, window: Window, batch: Batch, repeats: int) -> float:
-    """Return the least seconds of some steps, after one that does not count."""
+def seconds_of(model: DialectWhisper, window: Window, batches: list[Batch]) -> float:
+    """Return the seconds of one step on each batch, after one that does not count."""
     model.window = window
     task = TranscriptionTask(model, OptimOptions(), None, max_steps=100)
     task.log = lambda *args, **kwargs: None  # type: ignore[method-assign]  # there is no trainer to log to
     optimizer = torch.optim.AdamW(trainable_parameters(model), fused=True)
     took = []
-    for _ in range(1 + repeats):
+    for batch in [batches[0], *batches]:
         began = time.perf_counter()
         task.training_step(batch, 0).backward()
         optimizer.step()
         optimizer.zero_grad()
         took.append(time.perf_counter() - began)
-    return min(took[1:])
+    return sum(took[1:])
 
 
 def main() -> None:
@@ -42,19 +43,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--model", default="base")
-    parser.add_argument("--batch-seconds", type=float, default=60.0)
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--batch-seconds", type=float, default=30.0)
+    parser.add_argument("--batches", type=int, default=8)
     given = parser.parse_args()
     model = load_checkpoint(given.model).model.train()
-    draw = next(iter(BatchStream([given.manifest], given.batch_seconds)))
-    batch = BatchLoader(Labeller(model.whisper), BatchOptions(speeds=(1.0,)))[draw]
-    count = len(batch.fragments)
-    audio = sum(fragment.duration or 0.0 for fragment in batch.fragments)
-    print(f"{count} fragments, {audio / count:.1f} s on average, {torch.get_num_threads()} threads")
-    tight = seconds_per_step(model, "tight", batch, given.repeats)
-    padded = seconds_per_step(model, "padded", batch, given.repeats)
+    draws = islice(BatchStream([given.manifest], given.batch_seconds), given.batches)
+    loader = BatchLoader(Labeller(model.whisper), BatchOptions(speeds=(1.0,)))
+    batches = [loader[draw] for draw in draws]
+    count = sum(len(batch.fragments) for batch in batches)
+    audio = sum(fragment.duration or 0.0 for batch in batches for fragment in batch.fragments)
+    print(
+        f"{count} fragments, {audio / count:.1f} s on average, in {len(batches)} batches; "
+        f"{torch.get_num_threads()} threads"
+    )
+    tight = seconds_of(model, "tight", batches)
+    padded = seconds_of(model, "padded", batches)
     for name, took in (("padded", padded), ("tight", tight)):
-        print(f"{name:>6}: {took:6.2f} s a step, {count / took:6.2f} fragments a second")
+        print(f"{name:>6}: {took / len(batches):6.2f} s a step, {count / took:6.2f} fragments a second")
     print(f" ratio: {padded / tight:.1f}")
 
 
