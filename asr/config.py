@@ -20,6 +20,7 @@ from asr.inference.batches import BATCH_SECONDS, WORKERS
 from asr.model.adapt import AdaptMode, LoraOptions
 from asr.model.network import Window
 from asr.options import Options, build_options
+from asr.training.heads import HeadOptions
 from asr.training.run import DataOptions, TrainerOptions
 from asr.training.task import OptimOptions
 
@@ -97,6 +98,7 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimOptions = field(default_factory=OptimOptions)
     trainer: TrainerOptions = field(default_factory=TrainerOptions)
+    heads: HeadOptions = field(default_factory=HeadOptions)
     resume: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
