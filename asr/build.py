@@ -100,8 +100,9 @@ def run_evaluation(config: EvaluateConfig) -> None:
             name,
             device=config.device,
             batch_seconds=config.batch_seconds,
-            options=DecodeOptions(beam_size=config.decode.beam_size),
+            options=DecodeOptions(beam_size=config.decode.beam_size, bias=config.decode.bias),
             workers=config.workers,
+            lexicon=config.decode.lexicon,
         )
 
     report = evaluate(

@@ -1,9 +1,11 @@
-"""What the recogniser heard: segments with times, never annotation."""
+"""What the recogniser heard: segments with times, and what a lexicon says of the text; never annotation."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from asr.fragment import Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Transcript:
         dialect: BCP 47 tag where one is known, else None.
         duration: Seconds of audio heard.
         segments: In order of time; none where nothing was heard.
+        expressions: The dialect's expressions in ``text``; none without a lexicon that serves it.
+        text_standard: ``text`` with its expressions in the standard language; None without such a lexicon.
     """
 
     id: str
@@ -46,6 +50,8 @@ class Transcript:
     dialect: str | None
     duration: float
     segments: tuple[Segment, ...]
+    expressions: tuple[Expression, ...] = ()
+    text_standard: str | None = None
 
     def with_dialect(self, dialect: str | None) -> Transcript:
         """Return a copy that carries ``dialect``."""
@@ -53,4 +59,4 @@ class Transcript:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, ready for JSON."""
-        return asdict(self)
+        return asdict(self) | {"expressions": [expression.model_dump() for expression in self.expressions]}

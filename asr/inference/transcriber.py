@@ -18,8 +18,10 @@ from whisper.tokenizer import get_tokenizer
 from asr.audio import SAMPLE_RATE, load_audio, probe
 from asr.corpus.dialects import goes_with, implied_language, tag_fault
 from asr.errors import AsrError, AudioError, ConfigError, ManifestError
+from asr.expressions import Lexicon, read_lexicon
 from asr.fragment import Fragment
 from asr.inference.batches import BATCH_SECONDS, WORKERS, Pool, in_order, read_ahead
+from asr.inference.bias import ExpressionBias
 from asr.inference.decoding import DecodeOptions, decode, detect_language
 from asr.model.checkpoint import Checkpoint, load_checkpoint
 from asr.model.features import MAX_SAMPLES
@@ -57,15 +59,20 @@ class Transcriber:
             length and the margin in a tight one.
         options: How text is searched for; greedily when None.
         workers: Threads that load audio.
+        lexicon: A dialect's expressions, or the file of them: the search is led to them (``options.bias``), and the
+            transcripts of that dialect, or of its language where no dialect is known, are annotated with them.
 
     Attributes:
         checkpoint: The loaded checkpoint.
         languages: The codes of the languages that the model knows.
+        lexicon: The loaded lexicon, or None.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded.
         WeightsError: The base model is found nowhere.
-        ConfigError: The device, ``batch_seconds`` or ``workers`` cannot work.
+        ManifestError: The lexicon cannot be read; a broken line is named.
+        ConfigError: The device, ``batch_seconds`` or ``workers`` cannot work, or the model does not know the lexicon's
+            language.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class Transcriber:
         batch_seconds: float = BATCH_SECONDS,
         options: DecodeOptions | None = None,
         workers: int = WORKERS,
+        lexicon: Lexicon | str | Path | None = None,
     ) -> None:
         if not 0 < batch_seconds < float("inf"):
             raise ConfigError(f"batch_seconds must be a number of seconds above 0, found {batch_seconds}")
@@ -84,6 +92,8 @@ class Transcriber:
         self.batch_seconds = batch_seconds
         self.options = options or DecodeOptions()
         self.workers = workers
+        # Before the model, which takes longer.
+        self.lexicon = lexicon if lexicon is None or isinstance(lexicon, Lexicon) else read_lexicon(lexicon)
         if not isinstance(checkpoint, Checkpoint):
             checkpoint = load_checkpoint(checkpoint, _find_device(device))
         elif device != "auto":
@@ -94,6 +104,12 @@ class Transcriber:
         self.languages: tuple[str, ...] = ("en",)
         if whisper.is_multilingual:
             self.languages = get_tokenizer(True, num_languages=whisper.num_languages).all_language_codes
+        self._bias: ExpressionBias | None = None
+        if self.lexicon is not None:
+            self._check(None, self.lexicon.dialect)
+            if self.options.bias:
+                tokenizer = get_tokenizer(whisper.is_multilingual, num_languages=whisper.num_languages)
+                self._bias = ExpressionBias(self.lexicon.leads, tokenizer, self.options.bias)
 
     def transcribe(self, audio: Audio, *, language: str | None = None, dialect: str | None = None) -> Transcript:
         """Transcribe one recording, fragment or array.
@@ -201,7 +217,7 @@ class Transcriber:
         return _Clip(number, item.id, samples, language, dialect or item.dialect)
 
     def _hear(self, clips: list[_Clip]) -> list[tuple[int, Transcript]]:
-        """Transcribe a batch: one encoder pass, one search per language."""
+        """Transcribe a batch: one encoder pass, one search per language, with the lexicon and without."""
         # Half precision is for the GPU; on a CPU it would be slower.
         precision = torch.autocast("cuda", torch.float16, enabled=self._model.device.type == "cuda")
         heard = []
@@ -209,16 +225,24 @@ class Transcriber:
             with torch.inference_mode(), precision:
                 encoded = self._encode(clips)
                 languages = self._languages(clips, encoded)
-                for language in sorted(set(languages)):
-                    rows = [row for row, found in enumerate(languages) if found == language]
-                    results = decode(self._model, encoded.select(rows), language, self.options)
-                    heard += [_transcript(clips[row], result) for row, result in zip(rows, results, strict=True)]
+                kinds = [(found, self._serves(found, clip)) for found, clip in zip(languages, clips, strict=True)]
+                for kind in sorted(set(kinds)):
+                    rows = [row for row, found in enumerate(kinds) if found == kind]
+                    bias, lexicon = (self._bias, self.lexicon) if kind[1] else (None, None)
+                    results = decode(self._model, encoded.select(rows), kind[0], self.options, bias)
+                    heard += [
+                        _transcript(clips[row], result, lexicon) for row, result in zip(rows, results, strict=True)
+                    ]
         except torch.OutOfMemoryError as error:
             raise AsrError(
                 f"{self._model.device} has too little memory to decode {self.batch_seconds:g} s at once; choose a "
                 "smaller batch_seconds or beam"
             ) from error
         return heard
+
+    def _serves(self, language: str, clip: _Clip) -> bool:
+        """Whether there is a lexicon, and it serves the clip."""
+        return self.lexicon is not None and self.lexicon.serves(language, clip.dialect)
 
     def _encode(self, clips: list[_Clip]) -> Encoded:
         lengths = [len(clip.samples) for clip in clips]
@@ -288,7 +312,7 @@ def _too_long(what: str, seconds: float) -> AudioError:
     )
 
 
-def _transcript(clip: _Clip, result: DecodingResult) -> tuple[int, Transcript]:
+def _transcript(clip: _Clip, result: DecodingResult, lexicon: Lexicon | None) -> tuple[int, Transcript]:
     duration = len(clip.samples) / SAMPLE_RATE
     segment = Segment(
         start=0.0,
@@ -305,4 +329,6 @@ def _transcript(clip: _Clip, result: DecodingResult) -> tuple[int, Transcript]:
         dialect=clip.dialect,
         duration=duration,
         segments=(segment,) if result.text else (),
+        expressions=() if lexicon is None else lexicon.find(result.text),
+        text_standard=None if lexicon is None else lexicon.standardise(result.text),
     )
