@@ -65,10 +65,10 @@ def run_training(config: TrainConfig) -> Path:
         augment=Augment(config.augment),
         optim=config.optim,
         trainer=config.trainer,
-        heads=config.heads,
-        head_weights={name: labels.weights for name, labels in learnt.items()},
         seed=config.seed,
         resume=config.resume is not None,
+        heads=config.heads,
+        head_weights={name: labels.weights for name, labels in learnt.items()},
     )
     log.info("best checkpoint: %s", best)
     return best

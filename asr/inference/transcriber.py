@@ -23,15 +23,19 @@ from asr.fragment import Fragment
 from asr.inference.batches import BATCH_SECONDS, WORKERS, Pool, in_order, read_ahead
 from asr.inference.bias import ExpressionBias
 from asr.inference.decoding import DecodeOptions, decode, detect_language
+from asr.inference.heads import Answer, answers
 from asr.model.checkpoint import Checkpoint, load_checkpoint
 from asr.model.features import MAX_SAMPLES
+from asr.model.heads import HEAD_NAMES, HeadName
 from asr.model.network import Encoded
-from asr.transcript import Segment, Transcript
+from asr.transcript import UNKNOWN, Segment, Transcript
 
 Samples = npt.NDArray[np.float32]
 # What can be transcribed: a recording's path, a fragment, or mono samples at 16 kHz.
 Audio = str | Path | Fragment | Samples
 
+# What is told of a clip in which nothing is said.
+_NOTHING = Answer(UNKNOWN, 0.0, {})
 _MAX_SECONDS = MAX_SAMPLES // SAMPLE_RATE
 # Batches that are read ahead, to choose those of like length from.
 _POOLED_BATCHES = 8
@@ -225,13 +229,15 @@ class Transcriber:
             with torch.inference_mode(), precision:
                 encoded = self._encode(clips)
                 languages = self._languages(clips, encoded)
+                told = self._ask_heads(clips, encoded, languages)
                 kinds = [(found, self._serves(found, clip)) for found, clip in zip(languages, clips, strict=True)]
                 for kind in sorted(set(kinds)):
                     rows = [row for row, found in enumerate(kinds) if found == kind]
                     bias, lexicon = (self._bias, self.lexicon) if kind[1] else (None, None)
                     results = decode(self._model, encoded.select(rows), kind[0], self.options, bias)
                     heard += [
-                        _transcript(clips[row], result, lexicon) for row, result in zip(rows, results, strict=True)
+                        _transcript(clips[row], result, lexicon, told[row])
+                        for row, result in zip(rows, results, strict=True)
                     ]
         except torch.OutOfMemoryError as error:
             raise AsrError(
@@ -239,6 +245,20 @@ class Transcriber:
                 "smaller batch_seconds or beam"
             ) from error
         return heard
+
+    def _ask_heads(self, clips: list[_Clip], encoded: Encoded, languages: list[str]) -> list[dict[HeadName, Answer]]:
+        """What every head of the model says of each clip."""
+        told: list[dict[HeadName, Answer]] = [{} for _ in clips]
+        num_samples = torch.tensor([len(clip.samples) for clip in clips], device=self._model.device)
+        dialects = [clip.dialect for clip in clips]
+        # The dialect first: what a tune means is learnt per dialect.
+        for name in (name for name in HEAD_NAMES if name in self._model.heads):
+            found = answers(self._model, name, encoded, num_samples, languages, dialects)
+            for answered, answer in zip(told, found, strict=True):
+                answered[name] = answer
+            if name == "dialect":
+                dialects = [given or answer.label for given, answer in zip(dialects, found, strict=True)]
+        return told
 
     def _serves(self, language: str, clip: _Clip) -> bool:
         """Whether there is a lexicon, and it serves the clip."""
@@ -312,7 +332,9 @@ def _too_long(what: str, seconds: float) -> AudioError:
     )
 
 
-def _transcript(clip: _Clip, result: DecodingResult, lexicon: Lexicon | None) -> tuple[int, Transcript]:
+def _transcript(
+    clip: _Clip, result: DecodingResult, lexicon: Lexicon | None, told: dict[HeadName, Answer]
+) -> tuple[int, Transcript]:
     duration = len(clip.samples) / SAMPLE_RATE
     segment = Segment(
         start=0.0,
@@ -322,13 +344,22 @@ def _transcript(clip: _Clip, result: DecodingResult, lexicon: Lexicon | None) ->
         no_speech_prob=result.no_speech_prob,
         compression_ratio=result.compression_ratio,
     )
+    dialect, intonation, tune = (told.get(name) for name in HEAD_NAMES)
+    if not result.text:
+        # A head answers anything; where no word was heard, there was no voice to have a tune.
+        dialect, intonation, tune = None if dialect is None else _NOTHING, None, None
     return clip.number, Transcript(
         id=clip.id,
         text=result.text,
         language=result.language,
-        dialect=clip.dialect,
+        dialect=clip.dialect or (None if dialect is None else dialect.label),
         duration=duration,
         segments=(segment,) if result.text else (),
         expressions=() if lexicon is None else lexicon.find(result.text),
         text_standard=None if lexicon is None else lexicon.standardise(result.text),
+        dialect_scores={} if dialect is None else dialect.scores,
+        dialect_confidence=None if dialect is None else dialect.confidence,
+        intonation=None if intonation is None else intonation.label,
+        p_question=None if intonation is None else intonation.scores.get("question", 0.0),
+        tune=None if tune is None else tune.label,
     )

@@ -70,8 +70,11 @@ class Head(nn.Module):
         self.norm = nn.LayerNorm(4 * width)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(4 * width, len(spec.labels))
-        self.by_dialect = nn.Embedding(len(spec.dialects) + 1, len(spec.labels), padding_idx=0)
-        nn.init.zeros_(self.by_dialect.weight)
+        self.by_dialect: nn.Embedding | None = None
+        if spec.dialects:
+            # Row 0 is for a dialect without a bias of its own, and stays zero.
+            self.by_dialect = nn.Embedding(len(spec.dialects) + 1, len(spec.labels), padding_idx=0)
+            nn.init.zeros_(self.by_dialect.weight)
         known = sorted(set(spec.languages))
         self._language_index = {language: index for index, language in enumerate(known)}
         belongs = torch.tensor([[owner == language for owner in spec.languages] for language in known])
@@ -118,7 +121,7 @@ class Head(nn.Module):
             dialects: Of each fragment, where known.
         """
         scores: Tensor = self.out(self.dropout(self.norm(self.pooled(layers, num_frames))))
-        if self.spec.dialects:
+        if self.by_dialect is not None:
             rows = [0 if name not in self.spec.dialects else 1 + self.spec.dialects.index(name) for name in dialects]
             scores = scores + self.by_dialect(torch.tensor(rows, device=scores.device))
         if self.spec.languages:

@@ -224,10 +224,10 @@ def train(
     augment: Augment | None,
     optim: OptimOptions,
     trainer: TrainerOptions,
-    heads: HeadOptions,
-    head_weights: Mapping[HeadName, Sequence[float]],
     seed: int,
     resume: bool = False,
+    heads: HeadOptions | None = None,
+    head_weights: Mapping[HeadName, Sequence[float]] | None = None,
 ) -> Path:
     """Train a model and keep its checkpoints in ``folder/checkpoints``.
 
@@ -240,10 +240,10 @@ def train(
         augment: Changes training batches.
         optim: How weights are changed.
         trainer: How long and where.
-        heads: How the model's heads are learnt.
-        head_weights: Of each label of each head that is learnt.
         seed: Of everything random.
         resume: Go on from the state in the folder.
+        heads: How the model's heads are learnt; none is when None.
+        head_weights: Of each label of each head that is learnt.
 
     Returns:
         The best checkpoint.
