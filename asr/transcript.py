@@ -52,7 +52,9 @@ class Transcript:
         dialect_confidence: Probability of the most probable of them; None without a head.
         intonation: Sentence type heard in the voice, or "unknown"; None without a head, or where nothing was said.
         p_question: Probability that the voice asks; None likewise.
+        intonation_scores: Probability of every sentence type; empty without a head, or where nothing was said.
         tune: Its melody, or "unknown"; None likewise.
+        tune_scores: Probability of every tune; empty likewise.
     """
 
     id: str
@@ -67,7 +69,9 @@ class Transcript:
     dialect_confidence: float | None = None
     intonation: str | None = None
     p_question: float | None = None
+    intonation_scores: dict[str, float] = field(default_factory=dict)
     tune: str | None = None
+    tune_scores: dict[str, float] = field(default_factory=dict)
 
     @property
     def short(self) -> bool:

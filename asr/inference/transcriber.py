@@ -70,6 +70,7 @@ class Transcriber:
         checkpoint: The loaded checkpoint.
         languages: The codes of the languages that the model knows.
         lexicon: The loaded lexicon, or None.
+        heads: What is told beside the text.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded.
@@ -108,6 +109,7 @@ class Transcriber:
         self.languages: tuple[str, ...] = ("en",)
         if whisper.is_multilingual:
             self.languages = get_tokenizer(True, num_languages=whisper.num_languages).all_language_codes
+        self.heads: tuple[HeadName, ...] = tuple(name for name in HEAD_NAMES if name in self._model.heads)
         self._bias: ExpressionBias | None = None
         if self.lexicon is not None:
             self._check(None, self.lexicon.dialect)
@@ -252,7 +254,7 @@ class Transcriber:
         num_samples = torch.tensor([len(clip.samples) for clip in clips], device=self._model.device)
         dialects = [clip.dialect for clip in clips]
         # The dialect first: what a tune means is learnt per dialect.
-        for name in (name for name in HEAD_NAMES if name in self._model.heads):
+        for name in self.heads:
             found = answers(self._model, name, encoded, num_samples, languages, dialects)
             for answered, answer in zip(told, found, strict=True):
                 answered[name] = answer
@@ -361,5 +363,7 @@ def _transcript(
         dialect_confidence=None if dialect is None else dialect.confidence,
         intonation=None if intonation is None else intonation.label,
         p_question=None if intonation is None else intonation.scores.get("question", 0.0),
+        intonation_scores={} if intonation is None else intonation.scores,
         tune=None if tune is None else tune.label,
+        tune_scores={} if tune is None else tune.scores,
     )
