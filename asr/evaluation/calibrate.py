@@ -71,7 +71,8 @@ def calibrate(model: DialectWhisper, manifests: Sequence[str | Path], risk: floa
             languages = [fragment.language for fragment in batch.fragments]
             dialects = [fragment.dialect for fragment in batch.fragments]
             for name, head in heads.items():
-                wanted = head.targets([getattr(fragment, name) for fragment in batch.fragments], IGNORED)
+                labels = [getattr(fragment, name) for fragment in batch.fragments]
+                wanted = head.targets(labels, languages, IGNORED)
                 found = head(encoded.layers, count_states(batch.num_samples), languages, dialects).cpu()
                 scores[name] += list(found[wanted != IGNORED].numpy())
                 targets[name] += wanted[wanted != IGNORED].tolist()

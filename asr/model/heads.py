@@ -136,10 +136,18 @@ class Head(nn.Module):
         probabilities: Tensor = (scores / self.spec.temperature).softmax(-1) * possible
         return probabilities
 
-    def targets(self, labels: Sequence[str | None], ignored: int) -> Tensor:
-        """Long [B], the number of each label; ``ignored`` where there is none, or one that the head does not know."""
-        numbers = {label: number for number, label in enumerate(self.spec.labels)}
-        return torch.tensor([ignored if label is None else numbers.get(label, ignored) for label in labels])
+    def targets(self, labels: Sequence[str | None], languages: Sequence[str], ignored: int) -> Tensor:
+        """Long [B], the number of each label; ``ignored`` where there is none that the head could give.
+
+        Args:
+            labels: Of each fragment, where people gave one.
+            languages: Of each fragment; a dialect that belongs to another one cannot be heard.
+            ignored: Stands for no target.
+        """
+        owners = self.spec.languages or ("",) * len(self.spec.labels)
+        numbers = {pair: number for number, pair in enumerate(zip(self.spec.labels, owners, strict=True))}
+        spoken = languages if self.spec.languages else ("",) * len(labels)
+        return torch.tensor([numbers.get(pair, ignored) for pair in zip(labels, spoken, strict=True)])
 
 
 def _middle(layers: int) -> Tensor:

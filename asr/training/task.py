@@ -152,13 +152,11 @@ class TranscriptionTask(lightning.LightningModule):
     ) -> tuple[Tensor, Tensor]:
         """Scores [B, C] of one head, and the labels [B] that should have won."""
         head = self.model.head(name)
-        scores = head(
-            encoded.layers,
-            count_states(num_samples),
-            [fragment.language for fragment in fragments],
-            [fragment.dialect for fragment in fragments],
-        )
-        return scores, head.targets([getattr(fragment, name) for fragment in fragments], IGNORED).to(scores.device)
+        languages = [fragment.language for fragment in fragments]
+        dialects = [fragment.dialect for fragment in fragments]
+        scores = head(encoded.layers, count_states(num_samples), languages, dialects)
+        labels = [getattr(fragment, name) for fragment in fragments]
+        return scores, head.targets(labels, languages, IGNORED).to(scores.device)
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new count."""
