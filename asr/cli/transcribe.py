@@ -53,7 +53,7 @@ def transcribe(
         int | None, typer.Option(min=1, help="Number of beams in beam search; without it, greedy.")
     ] = None,
     lexicon: Annotated[
-        Path | None, typer.Option(help="A dialect's expressions (fr-CA.tsv): led to, annotated, rendered.")
+        Path | None, typer.Option(help="A dialect's expressions (fr-CA.tsv): annotated, rendered, led to by --bias.")
     ] = None,
     bias: Annotated[
         float, typer.Option(min=0, help="Natural-log bonus per token of the lexicon's expressions; 0 only annotates.")
