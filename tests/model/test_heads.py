@@ -94,7 +94,13 @@ def test_labels_that_a_head_does_not_know_are_ignored() -> None:
     head = Head(DIALECTS, LAYERS, WIDTH)
     languages = ["fr", "fr", "de", "en", "en"]
     # A French dialect under English could only be missed, and would make the loss enormous.
-    assert head.targets(["fr-FR", None, "de-AT", "en-GB", "fr-CA"], languages, -100).tolist() == [2, -100, -100, 0, -100]
+    assert head.targets(["fr-FR", None, "de-AT", "en-GB", "fr-CA"], languages, -100).tolist() == [
+        2,
+        -100,
+        -100,
+        0,
+        -100,
+    ]
     free = Head(HeadSpec(("question", "statement")), LAYERS, WIDTH)
     assert free.targets(["statement", None, "question"], ["en", "fr", "de"], -100).tolist() == [1, -100, 0]
 

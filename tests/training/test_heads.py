@@ -19,7 +19,6 @@ from asr.data.batch import Batch, BatchLoader, BatchOptions
 from asr.data.labels import Labeller
 from asr.data.stream import Draw
 from asr.errors import ConfigError
-from asr.evaluation.calibrate import calibrate
 from asr.fragment import Fragment, read_manifest, write_manifest
 from asr.model.adapt import AdaptMode
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
@@ -167,31 +166,3 @@ def test_a_batch_without_a_label_teaches_the_heads_nothing(
     gradients = [parameter.grad for parameter in model.heads.parameters()]
     # They are there, as DDP asks for, and all zero.
     assert all(gradient is not None and not gradient.any() for gradient in gradients)
-
-
-def test_calibration_keeps_the_answers_and_mends_their_certainty(
-    tiny_checkpoint: Path, voices: Path, tmp_path: Path
-) -> None:
-    model = load_checkpoint(run_training(config(tiny_checkpoint, voices, tmp_path / "run", "heads_only", 5))).model
-    with torch.no_grad():
-        model.head("intonation").out.weight.mul_(20)  # far too sure of itself
-    # Of other voices every fifth is misheard.
-    others = [
-        item.replace(intonation="question") if number % 5 == 0 else item
-        for number, item in enumerate(read_manifest(voices))
-    ]
-    write_manifest(others, tmp_path / "others.jsonl")
-    (found,) = calibrate(model, [tmp_path / "others.jsonl"], risk=0.1)
-    assert found.fragments == 24
-    assert found.temperature > 1
-    assert model.head("intonation").spec.temperature == found.temperature
-    assert model.head("intonation").spec.threshold == found.threshold
-
-
-def test_there_must_be_something_to_calibrate(tiny_checkpoint: Path, voices: Path, corpus: Path) -> None:
-    model = load_checkpoint(tiny_checkpoint).model
-    with pytest.raises(ConfigError, match="no head to calibrate"):
-        calibrate(model, [voices], risk=0.1)
-    model.set_heads({"tune": HeadSpec(("fall", "rise"))})
-    with pytest.raises(ConfigError, match="'tune' knows"):
-        calibrate(model, [voices], risk=0.1)
