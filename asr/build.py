@@ -20,6 +20,7 @@ from asr.inference.decoding import DecodeOptions
 from asr.inference.transcriber import Transcriber
 from asr.model.adapt import adapt
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint
+from asr.training.heads import head_labels
 from asr.training.run import train
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,12 @@ def run_training(config: TrainConfig) -> Path:
     loaded = load_checkpoint(config.model.name)
     model = loaded.model
     model.window, model.margin = config.model.window, config.model.margin
-    torch.manual_seed(config.seed)  # adapters begin at random
+    torch.manual_seed(config.seed)  # adapters and heads begin at random
+    learnt = head_labels(config.data.train, config.heads)
+    model.set_heads({name: labels.spec for name, labels in learnt.items()})
+    model.heads.requires_grad_(False)
+    for name in learnt:
+        model.head(name).requires_grad_(True)
     adapt(model, config.adapter.mode, config.adapter.lora)
     info = CheckpointInfo(
         base_model=loaded.info.base_model,
@@ -61,6 +67,8 @@ def run_training(config: TrainConfig) -> Path:
         trainer=config.trainer,
         seed=config.seed,
         resume=config.resume is not None,
+        heads=config.heads,
+        head_weights={name: labels.weights for name, labels in learnt.items()},
     )
     log.info("best checkpoint: %s", best)
     return best
@@ -92,8 +100,9 @@ def run_evaluation(config: EvaluateConfig) -> None:
             name,
             device=config.device,
             batch_seconds=config.batch_seconds,
-            options=DecodeOptions(beam_size=config.decode.beam_size),
+            options=DecodeOptions(beam_size=config.decode.beam_size, bias=config.decode.bias),
             workers=config.workers,
+            lexicon=config.decode.lexicon,
         )
 
     report = evaluate(

@@ -15,11 +15,13 @@ from pydantic import BeforeValidator, Field
 
 from asr.data.augment import AugmentOptions
 from asr.errors import ConfigError
+from asr.expressions import BIAS
 from asr.files import atomic_write
 from asr.inference.batches import BATCH_SECONDS, WORKERS
 from asr.model.adapt import AdaptMode, LoraOptions
 from asr.model.network import Window
 from asr.options import Options, build_options
+from asr.training.heads import HeadOptions
 from asr.training.run import DataOptions, TrainerOptions
 from asr.training.task import OptimOptions
 
@@ -97,6 +99,7 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimOptions = field(default_factory=OptimOptions)
     trainer: TrainerOptions = field(default_factory=TrainerOptions)
+    heads: HeadOptions = field(default_factory=HeadOptions)
     resume: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
@@ -107,9 +110,13 @@ class DecodeConfig:
 
     Attributes:
         beam_size: None decodes greedily.
+        lexicon: File of a dialect's expressions, to lead the search to; None leads to none.
+        bias: Natural-log bonus of every token of an expression; 0 only annotates.
     """
 
     beam_size: int | None = None
+    lexicon: str | None = None
+    bias: Annotated[float, Field(ge=0, allow_inf_nan=False)] = BIAS
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +169,7 @@ class TranscribeConfig:
 
     def arguments(self) -> list[str]:
         """Return the command line that means the same."""
-        given = asdict(self) | {"model": self.checkpoint, "beam_size": self.decode.beam_size}
+        given = asdict(self) | {"model": self.checkpoint} | asdict(self.decode)
         others = ("inputs", "checkpoint", "decode", "overwrite")
         flags = {name: value for name, value in given.items() if name not in others}
         words = [

@@ -1,9 +1,16 @@
-"""What the recogniser heard: segments with times, never annotation."""
+"""What the recogniser heard: segments with times, and what a lexicon says of the text; never annotation."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from asr.fragment import Expression
+
+# What a head answers when no label is probable enough.
+UNKNOWN = "unknown"
+# Seconds under which a dialect cannot be told reliably.
+SHORT = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +42,19 @@ class Transcript:
         id: The fragment's id, or the file name of a recording; empty for samples that came without one.
         text: All segments' text, joined.
         language: Whisper's language code.
-        dialect: BCP 47 tag where one is known, else None.
+        dialect: BCP 47 tag: the one that was given, or else what the dialect head heard, which may be "unknown"; None
+            where nothing was given and there is no such head.
         duration: Seconds of audio heard.
         segments: In order of time; none where nothing was heard.
+        expressions: The dialect's expressions in ``text``; none without a lexicon that serves it.
+        text_standard: ``text`` with its expressions in the standard language; None without such a lexicon.
+        dialect_scores: Probability of every dialect of the language, as the head heard it; empty without a head.
+        dialect_confidence: Probability of the most probable of them; None without a head.
+        intonation: Sentence type heard in the voice, or "unknown"; None without a head, or where nothing was said.
+        p_question: Probability that the voice asks; None likewise.
+        intonation_scores: Probability of every sentence type; empty without a head, or where nothing was said.
+        tune: Its melody, or "unknown"; None likewise.
+        tune_scores: Probability of every tune; empty likewise.
     """
 
     id: str
@@ -46,6 +63,20 @@ class Transcript:
     dialect: str | None
     duration: float
     segments: tuple[Segment, ...]
+    expressions: tuple[Expression, ...] = ()
+    text_standard: str | None = None
+    dialect_scores: dict[str, float] = field(default_factory=dict)
+    dialect_confidence: float | None = None
+    intonation: str | None = None
+    p_question: float | None = None
+    intonation_scores: dict[str, float] = field(default_factory=dict)
+    tune: str | None = None
+    tune_scores: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def short(self) -> bool:
+        """Whether it lasts under 3 s, where dialects cannot be told reliably."""
+        return self.duration < SHORT
 
     def with_dialect(self, dialect: str | None) -> Transcript:
         """Return a copy that carries ``dialect``."""
@@ -53,4 +84,7 @@ class Transcript:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, ready for JSON."""
-        return asdict(self)
+        return asdict(self) | {
+            "short": self.short,
+            "expressions": [expression.model_dump() for expression in self.expressions],
+        }

@@ -188,6 +188,8 @@ def test_a_transcription_as_a_command_line() -> None:
             "inputs=[a.wav,-b.wav]",
             "checkpoint=m.pt",
             "decode=beam",
+            "decode.lexicon=fr-CA.tsv",
+            "decode.bias=0.5",
             "overwrite=true",
             "language=fr",
             script="transcribe",
@@ -207,6 +209,8 @@ def test_a_transcription_as_a_command_line() -> None:
         "--batch-seconds": "240.0",
         "--workers": "4",
         "--beam-size": "5",
+        "--lexicon": "fr-CA.tsv",
+        "--bias": "0.5",
     }
     assert words[-4] == "--overwrite"
 

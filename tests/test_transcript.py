@@ -1,10 +1,11 @@
 """A transcript is a plain, frozen value."""
 
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
+from asr.fragment import Expression
 from asr.transcript import Segment, Transcript
 
 SEGMENT = Segment(0.5, 1.25, "septante", -0.2, 0.01, 1.1)
@@ -24,6 +25,15 @@ def test_it_becomes_plain_json() -> None:
         }
     ]
     assert (data["id"], data["dialect"], data["duration"]) == ("a", None, 2.0)
+
+
+def test_expressions_become_plain_json_too() -> None:
+    assert (TRANSCRIPT.to_dict()["expressions"], TRANSCRIPT.to_dict()["text_standard"]) == ([], None)
+    expression = Expression(text="septante", standard="soixante-dix", start_word=0)
+    annotated = replace(TRANSCRIPT, expressions=(expression,), text_standard="soixante-dix")
+    data = json.loads(json.dumps(annotated.to_dict()))
+    assert data["expressions"] == [{"text": "septante", "standard": "soixante-dix", "start_word": 0}]
+    assert data["text_standard"] == "soixante-dix"
 
 
 def test_a_dialect_makes_a_copy() -> None:

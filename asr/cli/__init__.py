@@ -48,6 +48,7 @@ app = typer.Typer(
 app.command("transcribe")(transcribe.transcribe)
 app.command("label")(models.label)
 app.command("interpolate")(models.interpolate)
+app.command("calibrate")(models.calibrate)
 app.command("import")(manifests.import_corpus)
 app.command("validate")(manifests.validate)
 app.command("split")(manifests.split)

@@ -1,4 +1,4 @@
-"""Commands on models: label fragments with what one hears, interpolate between two."""
+"""Commands on models: label fragments with what one hears, interpolate between two, calibrate the heads of one."""
 
 from __future__ import annotations
 
@@ -64,4 +64,27 @@ def interpolate(
 
     mixed = between(load_checkpoint(base), load_checkpoint(adapted), share)
     save_checkpoint(mixed.model, mixed.info, output)
+    typer.echo(f"written to {output}")
+
+
+def calibrate(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint with heads.")],
+    manifests: Annotated[list[Path], typer.Argument(help="Labelled fragments of speakers that were not learnt from.")],
+    output: Annotated[Path, typer.Option(help="The checkpoint to write (.pt).")],
+    risk: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help='Share of answers that may be wrong; the rest is "unknown".')
+    ] = 0.1,
+) -> None:
+    """Make the probabilities of a checkpoint's heads hold, and find from which one on they can be trusted."""
+    from asr.evaluation.calibrate import calibrate as fit
+    from asr.model.checkpoint import load_checkpoint, save_checkpoint
+
+    loaded = load_checkpoint(checkpoint)
+    for head in fit(loaded.model, manifests, risk):
+        typer.echo(
+            f"{head.name}: {head.fragments} fragments, macro-F1 {head.f1:.3f}, temperature {head.temperature:.2f}, "
+            f"calibration error {head.error_before:.3f} before and {head.error:.3f} now, answered from "
+            f"{head.threshold:.2f} on: {100 * head.coverage:.0f} %"
+        )
+    save_checkpoint(loaded.model, loaded.info, output)
     typer.echo(f"written to {output}")

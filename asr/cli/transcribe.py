@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from asr.cli.jobs import Job, find_jobs, is_manifest, survey
 from asr.errors import AsrError, ConfigError, ManifestError
+from asr.expressions import BIAS
 from asr.fragment import Fragment
 from asr.inference.batches import BATCH_SECONDS, WORKERS
 from asr.transcript import Transcript
@@ -51,6 +52,12 @@ def transcribe(
     beam_size: Annotated[
         int | None, typer.Option(min=1, help="Number of beams in beam search; without it, greedy.")
     ] = None,
+    lexicon: Annotated[
+        Path | None, typer.Option(help="A dialect's expressions (fr-CA.tsv): annotated, rendered, led to by --bias.")
+    ] = None,
+    bias: Annotated[
+        float, typer.Option(min=0, help="Natural-log bonus per token of the lexicon's expressions; 0 only annotates.")
+    ] = BIAS,
     batch_seconds: Annotated[
         float, typer.Option(help="Most seconds decoded at once; more is faster and takes more memory.")
     ] = BATCH_SECONDS,
@@ -75,7 +82,7 @@ def transcribe(
         if run.skipped < found.jobs:
             jobs = (job for job in find_jobs(inputs, folder) if overwrite or not _done(job, wanted))
             with Console(stderr=True).status(f"loading {model}"):
-                transcriber = _load(model, device, batch_seconds, beam_size, workers)
+                transcriber = _load(model, device, batch_seconds, beam_size, workers, lexicon, bias)
             run.transcribe(transcriber, jobs, found.jobs - run.skipped, language, dialect)
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from error
@@ -93,7 +100,15 @@ def _done(job: Job | ManifestError, formats: tuple[str, ...]) -> bool:
     return isinstance(job, Job) and job.done(formats)
 
 
-def _load(model: str, device: str, batch_seconds: float, beam_size: int | None, workers: int) -> Transcriber:
+def _load(
+    model: str,
+    device: str,
+    batch_seconds: float,
+    beam_size: int | None,
+    workers: int,
+    lexicon: Path | None,
+    bias: float,
+) -> Transcriber:
     from asr.inference.decoding import DecodeOptions
     from asr.inference.transcriber import Transcriber
 
@@ -101,8 +116,9 @@ def _load(model: str, device: str, batch_seconds: float, beam_size: int | None, 
         model,
         device=device,
         batch_seconds=batch_seconds,
-        options=DecodeOptions(beam_size=beam_size),
+        options=DecodeOptions(beam_size=beam_size, bias=bias),
         workers=workers,
+        lexicon=lexicon,
     )
 
 

@@ -142,6 +142,37 @@ class TargetScores:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelScores:
+    """How well the system told a label beside the text: dialect, intonation or tune.
+
+    Attributes:
+        name: Of the head, which is that of the fragment's field.
+        fragments: Those that have a label, and an answer in their language.
+        labels: Of these fragments, in order.
+        f1: Macro-F1 of the most probable labels; one under the head's threshold counts as well.
+        answered: Share of the fragments that were not "unknown".
+        accuracy: Share of right ones among those answered; None when none is.
+        calibration_error: Expected calibration error of the most probable labels.
+        confusion: Fragments by what they are (rows, as ``labels``) and what was most probable (columns, as ``labels``;
+            the last one holds all other labels).
+        question_auc: Area under the ROC curve of the probability of a question; None where the labels hold none, or
+            nothing else.
+        question_f1: F1 of the label "question" alone; None likewise.
+    """
+
+    name: str
+    fragments: int
+    labels: tuple[str, ...]
+    f1: Estimate
+    answered: float
+    accuracy: float | None
+    calibration_error: float
+    confusion: tuple[tuple[int, ...], ...]
+    question_auc: Estimate | None
+    question_f1: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
 class Speed:
     """How long decoding took.
 
@@ -166,6 +197,7 @@ class EvaluationReport:
         failed: Fragments that a system could not decode; they are in no figure of either.
         without_duration: Scored fragments whose duration is not known.
         targets: ``text`` and, where a fragment has one, ``text_standard``.
+        labels: How well the system told dialect, intonation and tune: those that it has a head for and fragments have.
         speed: The system's.
         baseline_speed: The baseline's.
         resamples: Draws behind each interval.
@@ -179,6 +211,7 @@ class EvaluationReport:
     failed: int
     without_duration: int
     targets: tuple[TargetScores, ...]
+    labels: tuple[LabelScores, ...]
     speed: Speed | None
     baseline_speed: Speed | None
     resamples: int

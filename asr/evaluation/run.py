@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
 from asr.errors import AsrError
+from asr.evaluation.labels import score_labels
 from asr.evaluation.report import EvaluationReport
 from asr.evaluation.score import score
 from asr.fragment import Fragment, read_numbered
@@ -50,11 +52,15 @@ def evaluate(
     if not test_sets:
         raise AsrError("there is nothing to evaluate on; name a manifest, such as +test.dialect=dev.jsonl")
     fragments = [(name, fragment) for name, path in test_sets.items() for fragment in _fragments(path)]
-    outputs, seconds = _heard(system, [fragment for _, fragment in fragments], system_name)
+    # A head that hears dialects is to be asked for them, not told.
+    asked = "dialect" in system.heads
+    outputs, seconds = _heard(
+        system, [fragment.replace(dialect=None) if asked else fragment for _, fragment in fragments], system_name
+    )
     others, other_seconds = (
         (None, None) if baseline is None else _heard(baseline, [item for _, item in fragments], baseline_name)
     )
-    return score(
+    report = score(
         _with_durations([fragment for _, fragment in fragments], outputs),
         [_text(output) for output in outputs],
         None if others is None else [_text(output) for output in others],
@@ -66,6 +72,7 @@ def evaluate(
         resamples=resamples,
         seed=seed,
     )
+    return replace(report, labels=score_labels((fragment for _, fragment in fragments), outputs, resamples, seed))
 
 
 def _fragments(path: str | Path) -> Iterator[Fragment]:

@@ -102,6 +102,7 @@ def score(
             for target, tally in tallies.items()
             if target == "text" or tally.ids
         ),
+        labels=(),
         speed=_speed(decode_seconds, audio_seconds),
         baseline_speed=_speed(baseline_decode_seconds, audio_seconds),
         resamples=resamples,

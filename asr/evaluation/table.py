@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from asr.evaluation.report import EvaluationReport, GroupScore, SystemScore, TargetScores
+from asr.evaluation.report import EvaluationReport, GroupScore, LabelScores, SystemScore, TargetScores
 from asr.metrics import Estimate
 
 _TITLES = {"text": "verbatim text", "text_standard": "standard-language rendering"}
@@ -24,6 +24,10 @@ def render(report: EvaluationReport, console: Console) -> None:
     for scores in report.targets:
         console.print(_table(report, scores))
         for line in _remarks(report, scores):
+            console.print(line, markup=False, highlight=False)
+    for told in report.labels:
+        console.print(_confusion(report, told))
+        for line in _told(told):
             console.print(line, markup=False, highlight=False)
     for line in _footer(report):
         console.print(line, markup=False, highlight=False)
@@ -66,6 +70,29 @@ def _cells(group: GroupScore) -> Iterator[Text]:
         for estimate in (group.change.absolute, group.change.relative):
             style = "" if not estimate.excludes_zero else "green" if (estimate.value or 0) < 0 else "red"
             yield Text(_percent(estimate, sign="+"), style=style)
+
+
+def _confusion(report: EvaluationReport, told: LabelScores) -> Table:
+    table = Table(
+        title=f"{report.system}: {told.name} of {told.fragments} fragments, rows as labelled, columns as heard",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for name in ("", *told.labels, "other"):
+        table.add_column(name, justify="right", overflow="fold")
+    for label, counts in zip(told.labels, told.confusion, strict=True):
+        table.add_row(Text(label), *(Text(str(count)) for count in counts))
+    return table
+
+
+def _told(told: LabelScores) -> Iterator[str]:
+    yield (
+        f"{told.name}: macro-F1 {_percent(told.f1)} %, answered {_value(told.answered)} %, of these right "
+        f"{_value(told.accuracy)} %, calibration error {_value(told.calibration_error)} points"
+    )
+    if told.question_auc is not None and told.question_f1 is not None:
+        yield f"question: AUC {_percent(told.question_auc)} %, F1 {_percent(told.question_f1)} %"
 
 
 def _percent(estimate: Estimate, sign: str = "") -> str:

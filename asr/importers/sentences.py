@@ -15,6 +15,7 @@ from pathlib import Path
 
 from asr.errors import ManifestError
 from asr.fragment import Expression
+from asr.tables import read_table
 
 TYPES = ("statement", "question")
 SPLITS = ("train", "dev", "test")
@@ -64,7 +65,7 @@ def read_sentences(path: Path) -> tuple[Sentence, ...]:
     """
     sentences = []
     seen: set[tuple[str, str, str]] = set()
-    for line, row in _rows(path, ("id", "type", "dialects", "text", "text_standard", "expressions")):
+    for line, row in read_table(path, ("id", "type", "dialects", "text", "text_standard", "expressions")):
         if row["type"] not in TYPES:
             raise ManifestError(f"type {row['type']!r} is none of {', '.join(TYPES)}", path, line)
         dialects = tuple(row["dialects"].split())
@@ -104,7 +105,7 @@ def read_voices(path: Path) -> tuple[Voice, ...]:
         ManifestError: A row is broken, or a variant stands on two sides.
     """
     voices: dict[str, Voice] = {}
-    for line, row in _rows(path, ("variant", "split", "gender")):
+    for line, row in read_table(path, ("variant", "split", "gender")):
         if row["split"] not in SPLITS:
             raise ManifestError(f"split {row['split']!r} is none of {', '.join(SPLITS)}", path, line)
         if row["variant"] in voices:
@@ -120,7 +121,7 @@ def read_pronunciations(path: Path) -> dict[str, dict[str, str]]:
         ManifestError: A row is broken.
     """
     table: dict[str, dict[str, str]] = {}
-    for line, row in _rows(path, ("language", "word", "spoken")):
+    for line, row in read_table(path, ("language", "word", "spoken")):
         if not all(row.values()):
             raise ManifestError("a pronunciation needs a language, a word and what is spoken", path, line)
         table.setdefault(row["language"], {})[row["word"].lower()] = row["spoken"]
@@ -154,21 +155,3 @@ def _expressions(field: str, text: str) -> Iterator[Expression]:
 
 def _bare(word: str) -> str:
     return word.strip(".,;:!?…«»\"'").lower()
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, row) of a tab-separated file; blank lines are passed over."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ManifestError(f"the table cannot be read: {error.strerror or error}", path) from error
-    except UnicodeDecodeError as error:
-        raise ManifestError("the table is not UTF-8; save it as UTF-8", path) from error
-    if not lines or tuple(lines[0].split("\t")) != columns:
-        raise ManifestError(f"the first line must name the columns {', '.join(columns)}", path, 1)
-    for number, line in enumerate(lines[1:], start=2):
-        if line.strip():
-            cells = [cell.strip() for cell in line.split("\t")]
-            if len(cells) != len(columns):
-                raise ManifestError(f"{len(cells)} columns where {len(columns)} are expected", path, number)
-            yield number, dict(zip(columns, cells, strict=True))

@@ -6,14 +6,16 @@ which must mask the padding between fragments of different lengths and can stop 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from whisper.decoding import BeamSearchDecoder, DecodingOptions, DecodingResult, DecodingTask, Inference
+from whisper.decoding import BeamSearchDecoder, DecodingOptions, DecodingResult, DecodingTask, Inference, TokenDecoder
 from whisper.tokenizer import get_tokenizer
 
 from asr.errors import ConfigError
+from asr.expressions import BIAS
+from asr.inference.bias import ExpressionBias, FusedDecoder
 from asr.model.network import DecoderCache, DialectWhisper, Encoded
 
 
@@ -25,19 +27,23 @@ class DecodeOptions:
         beam_size: None decodes greedily.
         prompt: Text put before the transcript, in the slot Whisper keeps for it.
         max_tokens: Most tokens of one fragment; None is Whisper's own limit, half the text context.
+        bias: Natural-log bonus of every token of an expression, where there is a lexicon; 0 leads to none.
 
     Raises:
-        ConfigError: A number is below 1.
+        ConfigError: A number is below 1, or the bias negative or infinite.
     """
 
     beam_size: int | None = None
     prompt: str | None = None
     max_tokens: int | None = None
+    bias: float = BIAS
 
     def __post_init__(self) -> None:
         for name, value in (("beam_size", self.beam_size), ("max_tokens", self.max_tokens)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be 1 or more, or None, found {value}")
+        if not 0 <= self.bias < float("inf"):
+            raise ConfigError(f"bias must be a number, 0 or more, found {self.bias}")
 
 
 class _MaskedInference(Inference):
@@ -68,11 +74,17 @@ class _MaskedInference(Inference):
 class _FragmentDecoding(DecodingTask):
     """Whisper's decoding task on an encoder output that is already there."""
 
-    def __init__(self, model: DialectWhisper, encoded: Encoded, options: DecodingOptions) -> None:
+    decoder: TokenDecoder
+
+    def __init__(
+        self, model: DialectWhisper, encoded: Encoded, options: DecodingOptions, bias: ExpressionBias | None
+    ) -> None:
         super().__init__(model.whisper, options)
         self.inference = _MaskedInference(model, encoded, self.n_group)
         if isinstance(self.decoder, BeamSearchDecoder):
             self.decoder.inference = self.inference
+        if bias is not None:
+            self.decoder = FusedDecoder(self.decoder, bias, self.tokenizer.eot)
 
     def _get_audio_features(self, mel: Tensor) -> Tensor:
         # `run` slices every n_group-th row back out of what this returns.
@@ -84,7 +96,11 @@ class _FragmentDecoding(DecodingTask):
 
 
 def decode(
-    model: DialectWhisper, encoded: Encoded, language: str, options: DecodeOptions | None = None
+    model: DialectWhisper,
+    encoded: Encoded,
+    language: str,
+    options: DecodeOptions | None = None,
+    bias: ExpressionBias | None = None,
 ) -> list[DecodingResult]:
     """Decode a batch of encoded fragments that share one language.
 
@@ -93,9 +109,11 @@ def decode(
         encoded: The encoder's output, batch of B.
         language: Whisper's language code, ignored by English-only models.
         options: Greedy without a prompt when None.
+        bias: Leads the search to a lexicon's expressions.
 
     Returns:
-        B results in order; their ``audio_features`` are the padded encoder states.
+        B results in order; their ``audio_features`` are the padded encoder states, and their ``avg_logprob`` is that
+        of the tokens alone, without a bonus.
     """
     options = options or DecodeOptions()
     task = _FragmentDecoding(
@@ -109,8 +127,16 @@ def decode(
             without_timestamps=True,
             fp16=False,
         ),
+        bias,
     )
-    return list(task.run(encoded.states))
+    results: list[DecodingResult] = list(task.run(encoded.states))
+    return results if bias is None else [_without_bonus(result, task, bias) for result in results]
+
+
+def _without_bonus(result: DecodingResult, task: _FragmentDecoding, bias: ExpressionBias) -> DecodingResult:
+    ended = len(result.tokens) < task.sample_len
+    bonus = bias.bonus([*result.tokens, task.tokenizer.eot] if ended else result.tokens)
+    return replace(result, avg_logprob=result.avg_logprob - bonus / (len(result.tokens) + 1))
 
 
 @torch.inference_mode()

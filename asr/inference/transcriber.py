@@ -18,18 +18,24 @@ from whisper.tokenizer import get_tokenizer
 from asr.audio import SAMPLE_RATE, load_audio, probe
 from asr.corpus.dialects import goes_with, implied_language, tag_fault
 from asr.errors import AsrError, AudioError, ConfigError, ManifestError
+from asr.expressions import Lexicon, read_lexicon
 from asr.fragment import Fragment
 from asr.inference.batches import BATCH_SECONDS, WORKERS, Pool, in_order, read_ahead
+from asr.inference.bias import ExpressionBias
 from asr.inference.decoding import DecodeOptions, decode, detect_language
+from asr.inference.heads import Answer, answers
 from asr.model.checkpoint import Checkpoint, load_checkpoint
 from asr.model.features import MAX_SAMPLES
+from asr.model.heads import HEAD_NAMES, HeadName
 from asr.model.network import Encoded
-from asr.transcript import Segment, Transcript
+from asr.transcript import UNKNOWN, Segment, Transcript
 
 Samples = npt.NDArray[np.float32]
 # What can be transcribed: a recording's path, a fragment, or mono samples at 16 kHz.
 Audio = str | Path | Fragment | Samples
 
+# What is told of a clip in which nothing is said.
+_NOTHING = Answer(UNKNOWN, 0.0, {})
 _MAX_SECONDS = MAX_SAMPLES // SAMPLE_RATE
 # Batches that are read ahead, to choose those of like length from.
 _POOLED_BATCHES = 8
@@ -57,15 +63,21 @@ class Transcriber:
             length and the margin in a tight one.
         options: How text is searched for; greedily when None.
         workers: Threads that load audio.
+        lexicon: A dialect's expressions, or the file of them: the search is led to them (``options.bias``), and the
+            transcripts of that dialect, or of its language where no dialect is known, are annotated with them.
 
     Attributes:
         checkpoint: The loaded checkpoint.
         languages: The codes of the languages that the model knows.
+        lexicon: The loaded lexicon, or None.
+        heads: What is told beside the text.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded.
         WeightsError: The base model is found nowhere.
-        ConfigError: The device, ``batch_seconds`` or ``workers`` cannot work.
+        ManifestError: The lexicon cannot be read; a broken line is named.
+        ConfigError: The device, ``batch_seconds`` or ``workers`` cannot work, or the model does not know the lexicon's
+            language.
     """
 
     def __init__(
@@ -76,6 +88,7 @@ class Transcriber:
         batch_seconds: float = BATCH_SECONDS,
         options: DecodeOptions | None = None,
         workers: int = WORKERS,
+        lexicon: Lexicon | str | Path | None = None,
     ) -> None:
         if not 0 < batch_seconds < float("inf"):
             raise ConfigError(f"batch_seconds must be a number of seconds above 0, found {batch_seconds}")
@@ -84,6 +97,8 @@ class Transcriber:
         self.batch_seconds = batch_seconds
         self.options = options or DecodeOptions()
         self.workers = workers
+        # Before the model, which takes longer.
+        self.lexicon = lexicon if lexicon is None or isinstance(lexicon, Lexicon) else read_lexicon(lexicon)
         if not isinstance(checkpoint, Checkpoint):
             checkpoint = load_checkpoint(checkpoint, _find_device(device))
         elif device != "auto":
@@ -94,6 +109,13 @@ class Transcriber:
         self.languages: tuple[str, ...] = ("en",)
         if whisper.is_multilingual:
             self.languages = get_tokenizer(True, num_languages=whisper.num_languages).all_language_codes
+        self.heads: tuple[HeadName, ...] = tuple(name for name in HEAD_NAMES if name in self._model.heads)
+        self._bias: ExpressionBias | None = None
+        if self.lexicon is not None:
+            self._check(None, self.lexicon.dialect)
+            if self.options.bias:
+                tokenizer = get_tokenizer(whisper.is_multilingual, num_languages=whisper.num_languages)
+                self._bias = ExpressionBias(self.lexicon.leads, tokenizer, self.options.bias)
 
     def transcribe(self, audio: Audio, *, language: str | None = None, dialect: str | None = None) -> Transcript:
         """Transcribe one recording, fragment or array.
@@ -201,7 +223,7 @@ class Transcriber:
         return _Clip(number, item.id, samples, language, dialect or item.dialect)
 
     def _hear(self, clips: list[_Clip]) -> list[tuple[int, Transcript]]:
-        """Transcribe a batch: one encoder pass, one search per language."""
+        """Transcribe a batch: one encoder pass, one search per language, with the lexicon and without."""
         # Half precision is for the GPU; on a CPU it would be slower.
         precision = torch.autocast("cuda", torch.float16, enabled=self._model.device.type == "cuda")
         heard = []
@@ -209,16 +231,40 @@ class Transcriber:
             with torch.inference_mode(), precision:
                 encoded = self._encode(clips)
                 languages = self._languages(clips, encoded)
-                for language in sorted(set(languages)):
-                    rows = [row for row, found in enumerate(languages) if found == language]
-                    results = decode(self._model, encoded.select(rows), language, self.options)
-                    heard += [_transcript(clips[row], result) for row, result in zip(rows, results, strict=True)]
+                told = self._ask_heads(clips, encoded, languages)
+                kinds = [(found, self._serves(found, clip)) for found, clip in zip(languages, clips, strict=True)]
+                for kind in sorted(set(kinds)):
+                    rows = [row for row, found in enumerate(kinds) if found == kind]
+                    bias, lexicon = (self._bias, self.lexicon) if kind[1] else (None, None)
+                    results = decode(self._model, encoded.select(rows), kind[0], self.options, bias)
+                    heard += [
+                        _transcript(clips[row], result, lexicon, told[row])
+                        for row, result in zip(rows, results, strict=True)
+                    ]
         except torch.OutOfMemoryError as error:
             raise AsrError(
                 f"{self._model.device} has too little memory to decode {self.batch_seconds:g} s at once; choose a "
                 "smaller batch_seconds or beam"
             ) from error
         return heard
+
+    def _ask_heads(self, clips: list[_Clip], encoded: Encoded, languages: list[str]) -> list[dict[HeadName, Answer]]:
+        """What every head of the model says of each clip."""
+        told: list[dict[HeadName, Answer]] = [{} for _ in clips]
+        num_samples = torch.tensor([len(clip.samples) for clip in clips], device=self._model.device)
+        dialects = [clip.dialect for clip in clips]
+        # The dialect first: what a tune means is learnt per dialect.
+        for name in self.heads:
+            found = answers(self._model, name, encoded, num_samples, languages, dialects)
+            for answered, answer in zip(told, found, strict=True):
+                answered[name] = answer
+            if name == "dialect":
+                dialects = [given or answer.label for given, answer in zip(dialects, found, strict=True)]
+        return told
+
+    def _serves(self, language: str, clip: _Clip) -> bool:
+        """Whether there is a lexicon, and it serves the clip."""
+        return self.lexicon is not None and self.lexicon.serves(language, clip.dialect)
 
     def _encode(self, clips: list[_Clip]) -> Encoded:
         lengths = [len(clip.samples) for clip in clips]
@@ -288,7 +334,9 @@ def _too_long(what: str, seconds: float) -> AudioError:
     )
 
 
-def _transcript(clip: _Clip, result: DecodingResult) -> tuple[int, Transcript]:
+def _transcript(
+    clip: _Clip, result: DecodingResult, lexicon: Lexicon | None, told: dict[HeadName, Answer]
+) -> tuple[int, Transcript]:
     duration = len(clip.samples) / SAMPLE_RATE
     segment = Segment(
         start=0.0,
@@ -298,11 +346,24 @@ def _transcript(clip: _Clip, result: DecodingResult) -> tuple[int, Transcript]:
         no_speech_prob=result.no_speech_prob,
         compression_ratio=result.compression_ratio,
     )
+    dialect, intonation, tune = (told.get(name) for name in HEAD_NAMES)
+    if not result.text:
+        # A head answers anything; where no word was heard, there was no voice to have a tune.
+        dialect, intonation, tune = None if dialect is None else _NOTHING, None, None
     return clip.number, Transcript(
         id=clip.id,
         text=result.text,
         language=result.language,
-        dialect=clip.dialect,
+        dialect=clip.dialect or (None if dialect is None else dialect.label),
         duration=duration,
         segments=(segment,) if result.text else (),
+        expressions=() if lexicon is None else lexicon.find(result.text),
+        text_standard=None if lexicon is None else lexicon.standardise(result.text),
+        dialect_scores={} if dialect is None else dialect.scores,
+        dialect_confidence=None if dialect is None else dialect.confidence,
+        intonation=None if intonation is None else intonation.label,
+        p_question=None if intonation is None else intonation.scores.get("question", 0.0),
+        intonation_scores={} if intonation is None else intonation.scores,
+        tune=None if tune is None else tune.label,
+        tune_scores={} if tune is None else tune.scores,
     )

@@ -1,6 +1,7 @@
 """Measures of what was recognised, each over a whole corpus and with its uncertainty."""
 
-from asr.metrics.bootstrap import Change, Estimate, paired_change, rate_estimate
+from asr.metrics.bootstrap import Change, Estimate, paired_change, rate_estimate, statistic_estimate
+from asr.metrics.labels import macro_f1
 from asr.metrics.runaway import compression_ratio, is_runaway
 from asr.metrics.wer import ErrorCounts, character_errors, nearest_errors, word_errors
 
@@ -11,8 +12,10 @@ __all__ = [
     "character_errors",
     "compression_ratio",
     "is_runaway",
+    "macro_f1",
     "nearest_errors",
     "paired_change",
     "rate_estimate",
+    "statistic_estimate",
     "word_errors",
 ]

@@ -8,7 +8,7 @@ there is none: one voice says nothing about speakers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +108,35 @@ def paired_change(
     )
 
 
+def statistic_estimate(
+    statistic: Callable[[NDArray[np.intp]], float | None],
+    clusters: Clusters,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """Estimate a figure that is no ratio of sums, such as an F1.
+
+    Args:
+        statistic: The figure of some fragments, given by their numbers, which may repeat; None where it is not defined.
+        clusters: Speaker per fragment.
+        resamples: Number of draws; each one costs a call of ``statistic``.
+        seed: As in rate_estimate.
+    """
+    names, members = np.unique(np.asarray(clusters), return_inverse=True)
+    rows = [np.flatnonzero(members == number) for number in range(len(names))]
+    drawn: list[float | None] = []
+    if len(names) > 1:
+        for weights in _weights(len(names), resamples, seed):
+            drawn += [
+                statistic(np.concatenate([np.tile(own, times) for own, times in zip(rows, row, strict=True)]))
+                for row in weights
+            ]
+    value = statistic(np.arange(len(members)))
+    draws = np.array([np.nan if figure is None else figure for figure in drawn])
+    return _estimate(np.float64(np.nan if value is None else value), draws, len(names))
+
+
 def _cluster_sums(clusters: Clusters, *columns: Counts) -> Floats:
     """Add up each column per cluster: [columns, clusters], clusters in sorted order."""
     # Sorted and summed, so that the order of fragments changes nothing.
@@ -137,7 +166,7 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
         return np.where(denominator > 0, np.divide(numerator, denominator), np.nan)
 
 
-def _estimate(value: Floats, draws: Floats, clusters: int) -> Estimate:
+def _estimate(value: Floats | np.float64, draws: Floats, clusters: int) -> Estimate:
     known = draws[~np.isnan(draws)]
     figure = None if np.isnan(value) else float(value)
     if figure is None or clusters < 2 or len(known) < LEVEL * len(draws):

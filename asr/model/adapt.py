@@ -12,7 +12,7 @@ from torch import nn
 from asr.errors import ConfigError
 from asr.model.network import DialectWhisper
 
-AdaptMode = Literal["full", "frozen_encoder", "decoder_only", "lora"]
+AdaptMode = Literal["full", "frozen_encoder", "decoder_only", "lora", "heads_only"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ def adapt(model: DialectWhisper, mode: AdaptMode, lora: LoraOptions | None = Non
     Args:
         model: The model to train.
         mode: ``full``; ``frozen_encoder`` (the decoder and the output embedding learn); ``decoder_only`` (the
-            decoder's blocks learn, the token embedding, which is also the output layer, stays); ``lora``.
+            decoder's blocks learn, the token embedding, which is also the output layer, stays); ``lora``;
+            ``heads_only`` (all of Whisper stays). The model's heads learn in every mode.
         lora: Adapter sizes for ``mode="lora"``.
 
     Raises:

@@ -21,9 +21,10 @@ from pydantic_core import PydanticSerializationError
 from asr.errors import CheckpointError, WeightsError
 from asr.files import atomic_write
 from asr.model.adapt import has_adapters, merge_adapters
+from asr.model.heads import HeadSpec
 from asr.model.network import DialectWhisper, Window
 from asr.weights import load_base_model
-from asr.weights.openai import OWN_ENTRY, read_openai
+from asr.weights.openai import HEADS_ENTRY, OWN_ENTRY, read_openai
 from asr.weights.state import build_model
 
 FORMAT_VERSION = 1
@@ -42,6 +43,7 @@ class CheckpointInfo:
         metrics: Figures measured when it was saved.
         manifests: SHA-256 of every training manifest, by its name in the configuration.
         alignment_heads: (layer, head) pairs used for word times; filled in when it is saved.
+        heads: What each head answers; filled in when it is saved.
         format_version: Version of this entry.
     """
 
@@ -53,6 +55,7 @@ class CheckpointInfo:
     metrics: dict[str, float] = field(default_factory=dict)
     manifests: dict[str, str] = field(default_factory=dict)
     alignment_heads: list[list[int]] = field(default_factory=list)
+    heads: dict[str, HeadSpec] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
 
@@ -83,15 +86,21 @@ def save_checkpoint(model: DialectWhisper, info: CheckpointInfo, path: str | Pat
         name: tensor.detach().to("cpu", torch.float16).contiguous()
         for name, tensor in model.whisper.state_dict().items()
     }
-    broken = [name for name, tensor in weights.items() if not tensor.isfinite().all()]
+    head_weights = {
+        name: {key: tensor.detach().cpu().contiguous() for key, tensor in head.state_dict().items()}
+        for name, head in model.heads.items()
+    }
+    weighed = [weights, *head_weights.values()]
+    broken = [name for table in weighed for name, tensor in table.items() if not tensor.isfinite().all()]
     if broken:
         raise CheckpointError(
-            f"cannot save the checkpoint {path}: {len(broken)} of its {len(weights)} tensors hold values that are not "
-            f"finite in half precision, {broken[0]} for one; the training diverged: go on from an earlier checkpoint "
-            "with a lower learning rate"
+            f"cannot save the checkpoint {path}: {len(broken)} of its {sum(map(len, weighed))} tensors hold values "
+            f"that are not finite in half precision, {broken[0]} for one; the training diverged: go on from an earlier "
+            "checkpoint with a lower learning rate"
         )
     heads = model.whisper.alignment_heads.to_dense().nonzero().tolist()
-    info = replace(info, window=model.window, margin=model.margin, alignment_heads=heads)
+    specs = {name: model.head(name).spec for name in model.heads}
+    info = replace(info, window=model.window, margin=model.margin, alignment_heads=heads, heads=specs)
     try:
         entry = _INFO.dump_python(info, mode="json")
     except PydanticSerializationError as error:
@@ -100,6 +109,8 @@ def save_checkpoint(model: DialectWhisper, info: CheckpointInfo, path: str | Pat
             f"lists and dictionaries ({error}); convert them first"
         ) from error
     payload = {"dims": asdict(model.whisper.dims), "model_state_dict": weights, OWN_ENTRY: entry}
+    if head_weights:
+        payload[HEADS_ENTRY] = head_weights
     write_torch(payload, path)
 
 
@@ -164,7 +175,17 @@ def _load_file(path: Path) -> tuple[DialectWhisper, CheckpointInfo]:
             raise WeightsError(f"{path} is damaged: its content does not have the checksums that it was saved with")
     except WeightsError as error:
         raise CheckpointError(f"{error}; copy or save the checkpoint again") from error
-    return DialectWhisper(network, info.window, info.margin), info
+    model = DialectWhisper(network, info.window, info.margin)
+    model.set_heads(info.heads)
+    try:
+        for name in info.heads:
+            model.head(name).load_state_dict(weights.heads[name])  # type: ignore[index]  # unchecked so far
+    except (KeyError, TypeError, RuntimeError, AttributeError):
+        raise CheckpointError(
+            f"{path} was not saved by this package, or was changed: the weights of its head {name!r} are missing or of "
+            "other sizes; save the checkpoint again"
+        ) from None
+    return model, info
 
 
 def _is_undamaged(path: Path) -> bool:

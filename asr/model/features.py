@@ -18,6 +18,11 @@ def count_frames(num_samples: Tensor) -> Tensor:
     return torch.div(num_samples + HOP_LENGTH - 1, HOP_LENGTH, rounding_mode="floor")
 
 
+def count_states(num_samples: Tensor) -> Tensor:
+    """Number of encoder frames (50 a second) that ``num_samples`` samples make."""
+    return torch.div(count_frames(num_samples) + 1, 2, rounding_mode="floor")
+
+
 def frame_mask(num_frames: Tensor, length: int) -> Tensor:
     """Mask of the valid frames, bool [B, ``length``], True where a frame belongs to the fragment."""
     return torch.arange(length, device=num_frames.device)[None, :] < num_frames[:, None]

@@ -7,7 +7,7 @@ S tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -19,6 +19,7 @@ from whisper.audio import SAMPLE_RATE
 from whisper.model import MultiHeadAttention, ResidualAttentionBlock, Whisper
 
 from asr.model.features import MAX_SAMPLES, frame_mask, log_mel
+from asr.model.heads import Head, HeadSpec
 
 Window = Literal["padded", "tight"]
 
@@ -31,14 +32,16 @@ class Encoded:
         states: Float [B, E, D], after the final layer norm.
         num_frames: Long [B], encoder frames that belong to each fragment.
         mask: Bool [B, 1, 1, E], True where a frame may be attended to; None when all may.
+        layers: What the heads hear: the convolutions' output and every block's, float [B, E, D]; none without heads.
     """
 
     states: Tensor
     num_frames: Tensor
     mask: Tensor | None
+    layers: tuple[Tensor, ...] = ()
 
     def select(self, rows: list[int]) -> Encoded:
-        """Return some rows of the batch."""
+        """Return some rows of the batch, for the decoder."""
         return Encoded(self.states[rows], self.num_frames[rows], None if self.mask is None else self.mask[rows])
 
 
@@ -67,10 +70,14 @@ class DialectWhisper(nn.Module):
         window: ``"padded"`` pads every fragment to 30 s, as Whisper was trained; ``"tight"`` lets the encoder see
             the fragment's own length plus a margin of silence.
         margin: Seconds of silence after the fragment in a tight window at inference.
+
+    Attributes:
+        heads: What is told beside the text, by name; none at first (`set_heads`).
     """
 
     def __init__(self, whisper: Whisper, window: Window = "padded", margin: float = 0.5) -> None:
         super().__init__()
+        self.heads = nn.ModuleDict()
         # openai keeps the heads for word times in a sparse buffer, which DDP cannot broadcast; as a plain attribute
         # they serve word times as well.
         heads = whisper.alignment_heads
@@ -133,9 +140,11 @@ class DialectWhisper(nn.Module):
         x = functional.gelu(encoder.conv2(x)).permute(0, 2, 1)
         x = (x + encoder.positional_embedding[:length]).to(x.dtype)
         mask = frame_mask(num_states, length)[:, None, None, :] if uneven else None
+        layers = [x]
         for block in encoder.blocks:
             x = self._run(_encoder_block, block, x, mask)
-        return Encoded(encoder.ln_post(x), num_states, mask)
+            layers.append(x)
+        return Encoded(encoder.ln_post(x), num_states, mask, tuple(layers) if self.heads else ())
 
     def decode(self, tokens: Tensor, encoded: Encoded, cache: DecoderCache | None = None) -> Tensor:
         """Run the decoder up to its last hidden states; `logits` turns those into scores.
@@ -163,6 +172,16 @@ class DialectWhisper(nn.Module):
         """Scores over the vocabulary, float32 [..., vocabulary], for hidden states [..., D]."""
         weight = self.whisper.decoder.token_embedding.weight
         return functional.linear(hidden, weight.to(hidden.dtype)).float()
+
+    def set_heads(self, specs: Mapping[str, HeadSpec]) -> None:
+        """Give the model new heads, untrained, instead of those it has under these names."""
+        dims = self.whisper.dims
+        for name, spec in specs.items():
+            self.heads[name] = Head(spec, dims.n_audio_layer + 1, dims.n_audio_state).to(self.device)
+
+    def head(self, name: str) -> Head:
+        """One of the heads."""
+        return cast(Head, self.heads[name])
 
     def _run(self, function: Callable[..., Tensor], *args: object) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():

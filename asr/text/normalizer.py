@@ -30,7 +30,8 @@ from asr.text.numbers import Numerals, read_long_numbers, read_plain_numbers, re
 # Change it when a result can change: scores of two versions do not compare.
 _VERSION = 1
 
-_APOSTROPHES = str.maketrans(dict.fromkeys("’‘‛ʼʻʹˈ′‵`´＇", "'"))
+# What is typed for an apostrophe, one character for one.
+APOSTROPHES = str.maketrans(dict.fromkeys("’‘‛ʼʻʹˈ′‵`´＇", "'"))
 _BRACKETS = re.compile(r"[<\[][^>\]]*[>\]]|\([^)]+\)")
 _UNSEGMENTED = frozenset({"zh", "yue", "ja", "th", "lo", "my"})
 
@@ -82,6 +83,16 @@ def get_normalizer(language: str, dialect: str | None = None) -> Normalizer:
     )
 
 
+def fold(text: str, language: str) -> str:
+    """Return text in the letters by which a language's words are compared, punctuation and all.
+
+    Args:
+        text: Any text.
+        language: Whisper's code; English, whose normaliser is another, folds by the common rules.
+    """
+    return _fold(text, _RULES.get(language, _PLAIN).letters)
+
+
 def _english() -> Normalizer:
     from whisper.normalizers import EnglishTextNormalizer  # torch comes with it
 
@@ -89,7 +100,7 @@ def _english() -> Normalizer:
     # Whisper's own takes only the typewriter apostrophe as one; "don’t" must not become "don t".
     return Normalizer(
         f"whisper-english-{version('openai-whisper')}+apostrophes",
-        (lambda text: whisper(text.translate(_APOSTROPHES)).strip(),),
+        (lambda text: whisper(text.translate(APOSTROPHES)).strip(),),
     )
 
 
@@ -176,10 +187,10 @@ def _normalize(text: str, rules: _Rules, numerals: Numerals | None, letters: boo
 
 def _fold(text: str, letters: dict[int, str]) -> str:
     # Apostrophes before NFKC, which makes a space and a mark of the accent that some type instead of one.
-    text = "".join(char for char in text.translate(_APOSTROPHES) if unicodedata.category(char) != "Cf")
+    text = "".join(char for char in text.translate(APOSTROPHES) if unicodedata.category(char) != "Cf")
     text = unicodedata.normalize("NFKC", text).translate(letters).casefold().translate(letters)
     # Folding İ leaves a dot above the i; folding ŉ and others brings apostrophes and decomposed letters back.
-    return unicodedata.normalize("NFKC", text.replace("i̇", "i")).translate(_APOSTROPHES)
+    return unicodedata.normalize("NFKC", text.replace("i̇", "i")).translate(APOSTROPHES)
 
 
 def _words_only(text: str) -> str:

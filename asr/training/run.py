@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,8 +25,10 @@ from asr.data.labels import Labeller
 from asr.data.stream import BatchStream, Draw, Position, UsableFragments, sequential_batches
 from asr.errors import AudioError, ConfigError
 from asr.model.checkpoint import CheckpointInfo
+from asr.model.heads import HeadName
 from asr.model.network import DialectWhisper
 from asr.training.checkpoints import STATE, AtomicCheckpointIO, Checkpoints, StopOnSignal
+from asr.training.heads import HeadOptions
 from asr.training.log import JsonLinesLogger
 from asr.training.task import OptimOptions, TranscriptionTask
 
@@ -62,7 +64,7 @@ class TrainerOptions:
         validate_every: Steps between two validations.
         patience: Validations without improvement after which training ends; 0 never ends early.
         monitor: The metric by which checkpoints are chosen and training ends early, lower is better: ``dev/loss``,
-            ``dev/wer``, ``dev/wer_worst`` or a dialect's ``dev/wer/fr-CA``.
+            ``dev/heads_loss``, ``dev/wer``, ``dev/wer_worst`` or a dialect's ``dev/wer/fr-CA``.
         keep_best: Best checkpoints kept beside the last.
         save_every: Steps between two saved states.
         log_every: Steps between two lines of the log.
@@ -78,7 +80,7 @@ class TrainerOptions:
     accumulate: Annotated[int, Field(ge=1)] = 1
     validate_every: Annotated[int, Field(ge=1)] = 100
     patience: Annotated[int, Field(ge=0)] = 0
-    monitor: Annotated[str, Field(pattern="^dev/(loss|wer|wer_worst|wer/.+)$")] = "dev/wer_worst"
+    monitor: Annotated[str, Field(pattern="^dev/(loss|heads_loss|wer|wer_worst|wer/.+)$")] = "dev/wer_worst"
     keep_best: Annotated[int, Field(ge=0)] = 2
     save_every: Annotated[int, Field(ge=1)] = 100
     log_every: Annotated[int, Field(ge=1)] = 10
@@ -224,6 +226,8 @@ def train(
     trainer: TrainerOptions,
     seed: int,
     resume: bool = False,
+    heads: HeadOptions | None = None,
+    head_weights: Mapping[HeadName, Sequence[float]] | None = None,
 ) -> Path:
     """Train a model and keep its checkpoints in ``folder/checkpoints``.
 
@@ -238,6 +242,8 @@ def train(
         trainer: How long and where.
         seed: Of everything random.
         resume: Go on from the state in the folder.
+        heads: How the model's heads are learnt; none is when None.
+        head_weights: Of each label of each head that is learnt.
 
     Returns:
         The best checkpoint.
@@ -301,7 +307,7 @@ def train(
             plugins=[AtomicCheckpointIO()],
             callbacks=callbacks,
         )
-        task = TranscriptionTask(model, optim, augment, trainer.max_steps)
+        task = TranscriptionTask(model, optim, augment, trainer.max_steps, heads, head_weights)
         loaders = FragmentData(data, batch, Labeller(model.whisper), seed)
         state = folder / "checkpoints" / STATE if resume else None
         try:

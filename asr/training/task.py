@@ -1,13 +1,15 @@
 """The task that lightning runs: hear a batch, compare with its labels, learn; and count errors on the side.
 
+Text and heads learn together: the loss is that of the text plus each head's, by its weight.
+
 Shapes: B batch, S tokens.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import lightning
@@ -20,19 +22,37 @@ from asr.audio import SAMPLE_RATE
 from asr.data.augment import Augment, change_speed
 from asr.data.batch import Batch
 from asr.data.labels import IGNORED
+from asr.fragment import Fragment
 from asr.inference.decoding import DecodeOptions, decode
-from asr.metrics import nearest_errors
+from asr.metrics import macro_f1, nearest_errors
 from asr.model.adapt import trainable_parameters
-from asr.model.features import MAX_SAMPLES
-from asr.model.network import DialectWhisper
+from asr.model.features import MAX_SAMPLES, count_states
+from asr.model.heads import HeadName
+from asr.model.network import DialectWhisper, Encoded
 from asr.text import get_normalizer
+from asr.training.heads import HeadOptions
 
 # A dialect with fewer reference words than this does not choose a checkpoint.
 _ENOUGH_WORDS = 100
 _FIXED_TOKENS = 16
 _TOKENS_PER_SECOND = 12
-# Of one process: [loss summed over tokens, tokens], and [word errors, reference words] by dialect.
-_Part = tuple[list[float], dict[str, list[float]]]
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What one process counts in a validation.
+
+    Attributes:
+        loss: The text's loss summed over tokens, and the tokens.
+        errors: Word errors and reference words, by dialect.
+        heads_loss: The heads' loss summed over fragments, and the fragments.
+        heard: What each head heard, and what it should have heard, as numbers of its labels.
+    """
+
+    loss: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    errors: dict[str, list[float]] = field(default_factory=dict)
+    heads_loss: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    heard: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +87,29 @@ class TranscriptionTask(lightning.LightningModule):
         optim: How weights are changed.
         augment: Changes training batches; None leaves them as they are.
         max_steps: Where the schedule ends.
+        heads: How the model's heads are learnt.
+        head_weights: Of each label of each head, by the head's name.
     """
 
-    def __init__(self, model: DialectWhisper, optim: OptimOptions, augment: Augment | None, max_steps: int) -> None:
+    def __init__(
+        self,
+        model: DialectWhisper,
+        optim: OptimOptions,
+        augment: Augment | None,
+        max_steps: int,
+        heads: HeadOptions | None = None,
+        head_weights: Mapping[HeadName, Sequence[float]] | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.optim = optim
         self.augment = augment
         self.max_steps = max_steps
-        self._errors: dict[str, list[float]] = {}
-        self._loss_sum = [0.0, 0.0]
+        self.heads = heads or HeadOptions()
+        self._label_weights = {name: torch.tensor(weights) for name, weights in (head_weights or {}).items()}
+        # With all of Whisper frozen there is no text to learn, and nothing below the heads to go back through.
+        self._learns_text = any(parameter.requires_grad for parameter in model.whisper.parameters())
+        self._counts = _Counts()
         self._most_tokens = model.whisper.dims.n_text_ctx // 2
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
@@ -91,24 +124,62 @@ class TranscriptionTask(lightning.LightningModule):
         mel, num_frames = self.model.features(audio, window)
         if self.augment is not None:
             mel = self.augment.spectrogram(mel, num_frames, batch.seed)
-        encoded = self.model.encode(mel, num_frames)
-        loss = self._loss(self.model.decode(batch.tokens, encoded), batch.targets, self.optim.label_smoothing)
+        with torch.set_grad_enabled(self._learns_text):
+            encoded = self.model.encode(mel, num_frames)
+        losses = {"heads": self._head_loss(encoded, num_samples, batch.fragments)} if self.heads.weights else {}
+        if self._learns_text:
+            hidden = self.model.decode(batch.tokens, encoded)
+            losses["text"] = self._loss(hidden, batch.targets, self.optim.label_smoothing)
+        loss = torch.stack(list(losses.values())).sum()
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.fragments))
+        if len(losses) > 1:
+            self.log("train/heads_loss", losses["heads"].detach(), batch_size=len(batch.fragments))
         return loss
+
+    def _head_loss(self, encoded: Encoded, num_samples: Tensor, fragments: Sequence[Fragment]) -> Tensor:
+        """The heads' losses, by weight; a fragment without a label counts in none, and none of them gives 0."""
+        total = encoded.states.new_zeros(())
+        for name, weight in self.heads.weights.items():
+            scores, targets = self._head_scores(name, encoded, num_samples, fragments)
+            weights = self._label_weights[name].to(scores)
+            losses = functional.cross_entropy(scores, targets, weights, ignore_index=IGNORED, reduction="sum")
+            # Every parameter takes part in every step, which DDP asks for, even when no fragment has a label.
+            total = total + weight * losses / max(1, int((targets != IGNORED).sum()))
+        return total
+
+    def _head_scores(
+        self, name: HeadName, encoded: Encoded, num_samples: Tensor, fragments: Sequence[Fragment]
+    ) -> tuple[Tensor, Tensor]:
+        """Scores [B, C] of one head, and the labels [B] that should have won."""
+        head = self.model.head(name)
+        languages = [fragment.language for fragment in fragments]
+        dialects = [fragment.dialect for fragment in fragments]
+        scores = head(encoded.layers, count_states(num_samples), languages, dialects)
+        labels = [getattr(fragment, name) for fragment in fragments]
+        return scores, head.targets(labels, languages, IGNORED).to(scores.device)
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new count."""
-        self._errors = defaultdict(lambda: [0.0, 0.0])
-        self._loss_sum = [0.0, 0.0]
+        self._counts = _Counts()
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Count loss and word errors of one batch."""
         window = self.model.window_samples(batch.num_samples)
         encoded = self.model.encode(*self.model.features(batch.audio, window))
+        for name in self.heads.weights:
+            scores, targets = self._head_scores(name, encoded, batch.num_samples, batch.fragments)
+            pairs = zip(scores.argmax(-1).tolist(), targets.tolist(), strict=True)
+            self._counts.heard.setdefault(name, []).extend(pair for pair in pairs if pair[1] != IGNORED)
+        if self.heads.weights:
+            heads_loss = self._head_loss(encoded, batch.num_samples, batch.fragments)
+            self._counts.heads_loss[0] += float(heads_loss) * len(batch.fragments)
+            self._counts.heads_loss[1] += len(batch.fragments)
+        if not self._learns_text:
+            return
         loss = self._loss(self.model.decode(batch.tokens, encoded), batch.targets, 0.0)
         tokens = int((batch.targets != IGNORED).sum())
-        self._loss_sum[0] += float(loss) * tokens
-        self._loss_sum[1] += tokens
+        self._counts.loss[0] += float(loss) * tokens
+        self._counts.loss[1] += tokens
         # A model that does not know tight windows yet finds no end; nobody says more tokens than these.
         longest = int(batch.num_samples.max()) / SAMPLE_RATE
         options = DecodeOptions(max_tokens=min(_FIXED_TOKENS + round(_TOKENS_PER_SECOND * longest), self._most_tokens))
@@ -118,19 +189,29 @@ class TranscriptionTask(lightning.LightningModule):
                 fragment = batch.fragments[row]
                 normalize = get_normalizer(language, fragment.dialect)
                 words, _ = nearest_errors(normalize(fragment.text), normalize.renderings(result.text))
-                counts = self._errors[fragment.dialect or language]
+                counts = self._counts.errors.setdefault(fragment.dialect or language, [0.0, 0.0])
                 counts[0] += words.errors
                 counts[1] += words.reference
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean loss per token, and WERs in percent."""
-        parts = self._gathered((self._loss_sum, dict(self._errors)))
-        loss, tokens = (sum(sums[column] for sums, _ in parts) for column in (0, 1))
+        """Log the mean losses, WERs in percent, and each head's F1 in percent, a mean over its labels."""
+        parts = self._gathered(self._counts)
+        if self.heads.weights:
+            loss, fragments = (sum(part.heads_loss[column] for part in parts) for column in (0, 1))
+            self.log("dev/heads_loss", loss / fragments)
+        for name in self.heads.weights:
+            pairs = [pair for part in parts for pair in part.heard.get(name, ())]
+            if pairs:
+                heard, said = zip(*pairs, strict=True)
+                self.log(f"dev/f1/{name}", 100 * macro_f1(said, heard), prog_bar=True)
+        if not self._learns_text:
+            return
+        loss, tokens = (sum(part.loss[column] for part in parts) for column in (0, 1))
         self.log("dev/loss", loss / tokens)
-        names = sorted({name for _, part in parts for name in part})
+        spoken = sorted({name for part in parts for name in part.errors})
         errors = {
-            name: tuple(sum(part[name][column] for _, part in parts if name in part) for column in (0, 1))
-            for name in names
+            name: tuple(sum(part.errors[name][column] for part in parts if name in part.errors) for column in (0, 1))
+            for name in spoken
         }
         rates = {name: 100 * wrong / words for name, (wrong, words) in errors.items() if words}
         if not rates:
@@ -142,7 +223,7 @@ class TranscriptionTask(lightning.LightningModule):
         for name, rate in sorted(rates.items()):
             self.log(f"dev/wer/{name}", rate)
 
-    def _gathered(self, part: _Part) -> list[_Part]:
+    def _gathered(self, part: _Counts) -> list[_Counts]:
         """What each process counted; one may have had no fragment at all, so that only here they can meet."""
         if self.trainer.world_size == 1:
             return [part]
@@ -152,14 +233,18 @@ class TranscriptionTask(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW, with the learning rate set anew at every step."""
-        parameters = trainable_parameters(self.model)
         groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.optim.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in parameters if (p.ndim > 1) is matrix], "lr": lr, "weight_decay": decay * matrix}
+            for parameters, lr, decay in (
+                (trainable_parameters(self.model.whisper), self.optim.lr, self.optim.weight_decay),
+                (trainable_parameters(self.model.heads), self.heads.lr, self.heads.weight_decay),
+            )
+            if parameters
+            for matrix in (True, False)
         ]
         # A fused optimiser undoes fp16's loss scale by itself, too late for the gradient to be clipped before.
         fused = self.trainer.precision != "16-mixed"
-        optimizer = torch.optim.AdamW(groups, lr=self.optim.lr, betas=(0.9, 0.98), eps=1e-6, fused=fused)
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6, fused=fused)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -12,7 +12,10 @@ from asr.errors import WeightsError
 from asr.weights.state import Weights
 
 OWN_ENTRY = "dialect_asr"
-"""The entry that this project's checkpoints have beside openai's."""
+"""The entry that this project's checkpoints have beside openai's: plain values."""
+
+HEADS_ENTRY = "dialect_asr_heads"
+"""The weights of their heads, by the head's name."""
 
 
 def read_openai(path: Path) -> Weights:
@@ -43,4 +46,4 @@ def read_openai(path: Path) -> Weights:
         raise WeightsError(f"{path} is no Whisper model: its entry 'dims' has other sizes") from None
     own = checkpoint.get(OWN_ENTRY)
     heads = own.get("alignment_heads") if isinstance(own, dict) else None
-    return Weights(dims, checkpoint["model_state_dict"], heads or None, own)
+    return Weights(dims, checkpoint["model_state_dict"], heads or None, own, checkpoint.get(HEADS_ENTRY))

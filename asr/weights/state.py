@@ -21,12 +21,14 @@ class Weights:
         state: openai-whisper's state dict, in any float type.
         alignment_heads: (layer, head) pairs of the decoder whose attention follows time, or None when unknown.
         own: The entry that this project adds to its checkpoints, unchecked; None in files of others.
+        heads: The weights of this project's heads, by the head's name, unchecked.
     """
 
     dims: ModelDimensions
     state: Mapping[str, Tensor]
     alignment_heads: Sequence[Sequence[int]] | None = None
     own: object = None
+    heads: object = None
 
 
 def dims_of(state: Mapping[str, Tensor], audio_heads: int, text_heads: int, source: object) -> ModelDimensions:

@@ -111,6 +111,19 @@ def test_a_dialect_implies_its_language(run_tiny, talks: Path) -> None:  # type:
     assert (heard["language"], heard["dialect"]) == ("de", "de-AT")
 
 
+def test_a_lexicon_annotates_and_renders(run_tiny, talks: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    lexicon = tmp_path / "fr-BE.tsv"
+    lexicon.write_text("expression\tstandard\tambiguous\tmeaning\ndrache\taverse\t\tforte pluie\n")
+    flags = ("-f", "json", "--language", "fr", "--lexicon", lexicon, "--bias", "100")
+    assert run_tiny(talks / "a.wav", *flags)[0] == 0
+    heard = json.loads(Path("a.json").read_text("utf-8"))
+    assert heard["expressions"][0]["standard"] == "averse"
+    assert "averse" in heard["text_standard"].lower() and "drache" in heard["text"].lower()
+    lexicon.write_text(lexicon.read_text() + "kot\n")
+    code, _, stderr = run_tiny(talks / "b.flac", *flags)
+    assert (code, stderr) == (1, f"asr: 1 columns where 4 are expected ({lexicon}:3)\n")
+
+
 def test_what_fails_is_said_in_a_sentence_and_the_rest_goes_on(
     run_tiny, talks: Path, manifest: Path, tmp_path: Path
 ) -> None:  # type: ignore[no-untyped-def]
@@ -191,6 +204,8 @@ def test_a_name_that_is_no_unicode(run_tiny, talks: Path) -> None:  # type: igno
         (["TALKS", "--beam-size", "0"], "--beam-size"),
         (["TALKS", "--workers", "0"], "--workers"),
         (["TALKS", "--batch-seconds", "0"], "batch_seconds must be"),
+        (["TALKS", "--bias", "-1"], "--bias"),
+        (["TALKS", "--bias", "inf"], "bias must be a number, 0 or more"),
         (["TALKS", "--language", "xx"], "language 'xx' is none that the model knows"),
         (["TALKS", "--dialect", "fr_CA"], "joined by '-'"),
         (["TALKS", "--dialect", "fr-CA", "--language", "en"], "does not go with"),

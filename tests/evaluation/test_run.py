@@ -20,6 +20,8 @@ from asr.transcript import Transcript
 class Answers:
     """A system that says the same of a fragment every time, and fails where it has no answer."""
 
+    heads: tuple[str, ...] = ()
+
     def __init__(self, **texts: str) -> None:
         self.texts = texts
 
@@ -105,3 +107,22 @@ def test_with_a_model(tiny_checkpoint: Path, dev: Path) -> None:
     expected = evaluate(Answers(**said), {"dev": dev}, resamples=20)  # type: ignore[arg-type]
     assert report.targets == expected.targets
     assert report.targets[0].overall.system.words.reference == 6
+
+
+def test_a_dialect_head_is_asked_and_not_told(manifest: Path) -> None:
+    class Hears(Answers):
+        heads = ("dialect",)
+
+        def transcribe_many(self, fragments: Iterable[Fragment]) -> Iterator[Transcript | AsrError]:
+            for item in fragments:
+                assert item.dialect is None
+                scores = {"fr-BE": 0.2, "fr-CA": 0.8}
+                yield Transcript(item.id, "x", "fr", "fr-CA", 2.0, (), dialect_scores=scores, dialect_confidence=0.8)
+
+    report = evaluate(Hears(), {"one": manifest}, resamples=20)  # type: ignore[arg-type]
+    (told,) = report.labels
+    assert (told.name, told.fragments, told.labels) == ("dialect", 3, ("fr-BE", "fr-CA"))
+    assert told.confusion == ((0, 1, 0), (0, 2, 0))
+    # The words are still scored as the dialect that people labelled.
+    assert {group.group for group in report.targets[0].groups if group.dimension == "dialect"} == {"fr-BE", "fr-CA"}
+    assert report.to_dict()["labels"][0]["confusion"] == [[0, 1, 0], [0, 2, 0]]

@@ -120,3 +120,9 @@ def test_options_that_cannot_work(options: dict[str, int]) -> None:
     (name,) = options
     with pytest.raises(ConfigError, match=f"{name} must be 1 or more"):
         DecodeOptions(**options)
+
+
+@pytest.mark.parametrize("bias", [-0.5, float("nan"), float("inf")])
+def test_a_bias_that_cannot_work(bias: float) -> None:
+    with pytest.raises(ConfigError, match="bias must be a number, 0 or more"):
+        DecodeOptions(bias=bias)

@@ -22,6 +22,7 @@ import asr.inference.transcriber as module
 from asr import Transcriber
 from asr.audio import load_audio
 from asr.errors import AsrError, AudioError, CheckpointError, ConfigError, ManifestError
+from asr.expressions import Entry, Lexicon
 from asr.fragment import Fragment, read_numbered
 from asr.inference.decoding import DecodeOptions
 from asr.model.checkpoint import Checkpoint, CheckpointInfo
@@ -360,6 +361,49 @@ def test_a_name_or_a_file_is_loaded(tiny_checkpoint: Path) -> None:
 def test_what_cannot_work_is_refused_at_once(model: DialectWhisper, options: dict[str, object], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         Transcriber(Checkpoint(model, CheckpointInfo(base_model="tiny")), **options)  # type: ignore[arg-type]
+
+
+LEXICON = Lexicon("fr-BE", (Entry("drache", "averse", "pluie"), Entry("dîner", "déjeuner", "repas", ambiguous=True)))
+
+
+def led(model: DialectWhisper, bias: float, **options: object) -> Transcriber:
+    checkpoint = Checkpoint(model, CheckpointInfo(base_model="tiny"))
+    decoding = DecodeOptions(max_tokens=8, bias=bias)
+    return Transcriber(checkpoint, options=decoding, lexicon=LEXICON, **options)  # type: ignore[arg-type]
+
+
+def test_a_lexicon_leads_annotates_and_renders(model: DialectWhisper, recordings: list[Path]) -> None:
+    heard = led(model, 100.0).transcribe(recordings[0], language="fr")
+    assert {one.text.lower() for one in heard.expressions} == {"drache"}
+    assert heard.expressions == LEXICON.find(heard.text)
+    assert heard.text_standard == LEXICON.standardise(heard.text) != heard.text
+    assert heard.segments[0].avg_logprob < 0
+
+
+def test_a_lexicon_serves_its_own_dialect_alone(model: DialectWhisper, recordings: list[Path]) -> None:
+    path = recordings[0]
+    items = [of("fr", "fr-BE", path), of("fr", "fr-CA", path), of("fr", None, path), of("de", None, path)]
+    together = transcripts(led(model, 100.0).transcribe_many(items))
+    plain = transcripts(transcriber(model).transcribe_many(items))
+    assert [bool(one.expressions) for one in together] == [True, False, True, False]
+    assert [one.text_standard is None for one in together] == [False, True, False, True]
+    assert [together[row].text for row in (1, 3)] == [plain[row].text for row in (1, 3)]
+    assert {(one.expressions, one.text_standard) for one in plain} == {((), None)}
+
+
+def test_a_bias_of_nothing_only_annotates(model: DialectWhisper, recordings: list[Path]) -> None:
+    heard = led(model, 0.0).transcribe(recordings[0], language="fr")
+    assert heard.text == transcriber(model).transcribe(recordings[0], language="fr").text
+    assert heard.text_standard is not None
+
+
+def test_a_lexicon_that_cannot_be_used(model: DialectWhisper, tiny_whisper: Whisper, tmp_path: Path) -> None:
+    (tmp_path / "fr-BE.tsv").write_text("expression\tstandard\tambiguous\tmeaning\nkot\tchambre\n")
+    with pytest.raises(ManifestError, match=r"2 columns where 4 are expected \(.*fr-BE\.tsv:2\)"):
+        Transcriber("nothing.pt", lexicon=tmp_path / "fr-BE.tsv")
+    english = DialectWhisper(Whisper(replace(tiny_whisper.dims, n_vocab=51864)).eval())
+    with pytest.raises(ConfigError, match="dialect 'fr-BE' goes with no language that the model knows"):
+        led(english, 1.0)
 
 
 def test_too_little_memory_is_a_sentence(model: DialectWhisper, monkeypatch: pytest.MonkeyPatch) -> None:

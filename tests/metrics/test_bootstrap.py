@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from asr.metrics import bootstrap
-from asr.metrics.bootstrap import Estimate, paired_change, rate_estimate
+from asr.metrics.bootstrap import Estimate, paired_change, rate_estimate, statistic_estimate
 
 ERRORS = [3, 1, 0, 7, 2, 4, 4]
 BASE = [5, 1, 2, 9, 2, 3, 8]
@@ -36,6 +36,14 @@ def test_a_rate_against_every_possible_resample() -> None:
     assert estimate.clusters == 5
     errors, words = every_resample(ERRORS, WORDS)
     assert_is_95_percent_of(estimate, errors / words)
+
+
+def test_a_statistic_has_the_interval_of_a_rate() -> None:
+    errors, words = np.array(ERRORS), np.array(WORDS)
+    estimate = statistic_estimate(lambda rows: errors[rows].sum() / words[rows].sum(), SPEAKERS, resamples=500, seed=3)
+    assert estimate == rate_estimate(ERRORS, WORDS, SPEAKERS, resamples=500, seed=3)
+    assert statistic_estimate(lambda rows: None, SPEAKERS, resamples=50).value is None
+    assert statistic_estimate(lambda rows: 1.0, ["a", "a"], resamples=50) == Estimate(1.0, None, None, 1)
 
 
 def test_a_paired_change_against_every_possible_resample() -> None:

@@ -1,0 +1,57 @@
+"""What the heads of a model say of a batch: a label each, with an honest probability, or "unknown"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from asr.model.features import count_states
+from asr.model.heads import HeadName
+from asr.model.network import DialectWhisper, Encoded
+from asr.transcript import UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One head's answer on one fragment.
+
+    Attributes:
+        label: The most probable label, or "unknown" where that is under the head's threshold.
+        confidence: Its probability; 0 where no label is possible.
+        scores: The probability of every label that is possible.
+    """
+
+    label: str
+    confidence: float
+    scores: dict[str, float]
+
+
+def answers(
+    model: DialectWhisper,
+    name: HeadName,
+    encoded: Encoded,
+    num_samples: Tensor,
+    languages: Sequence[str],
+    dialects: Sequence[str | None],
+) -> list[Answer]:
+    """Ask one head of the model.
+
+    Args:
+        model: That made ``encoded``.
+        name: Of the head.
+        encoded: The encoder's output, batch of B.
+        num_samples: Long [B], each fragment's own length, without any margin.
+        languages: Of each fragment.
+        dialects: Of each fragment, where known.
+    """
+    head = model.head(name)
+    chances = head.probabilities(head(encoded.layers, count_states(num_samples), languages, dialects))
+    found = []
+    for row in chances.tolist():
+        scores = {label: chance for label, chance in zip(head.spec.labels, row, strict=True) if chance > 0}
+        label = max(scores, key=lambda label: scores[label], default=UNKNOWN)
+        confidence = scores.get(label, 0.0)
+        found.append(Answer(label if confidence >= head.spec.threshold else UNKNOWN, confidence, scores))
+    return found

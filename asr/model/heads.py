@@ -1,0 +1,166 @@
+"""Heads: what the encoder's one pass tells beside the text, each a small classifier over its layers.
+
+Shapes: B batch, E encoder frames, D width, K layers (the convolutions' output first, then every block's), C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from asr.model.features import frame_mask
+
+HeadName = Literal["dialect", "intonation", "tune"]
+# The name of a head is also the name of the fragment's field that it learns.
+HEAD_NAMES: tuple[HeadName, ...] = ("dialect", "intonation", "tune")
+
+# The share of a fragment's frames that counts as its end, where a tune differs most.
+_END = 0.3
+_NEVER = -1e4
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """What a head answers, and how sure it must be.
+
+    Attributes:
+        labels: Its classes, in order.
+        languages: Whisper's language of each label, where a label belongs to one (dialects); else empty.
+        dialects: Dialects with a bias of their own (intonation: what is a question is learnt per dialect).
+        temperature: Divides the logits, so that probabilities hold on development data.
+        threshold: Under this probability the answer is "unknown".
+    """
+
+    labels: tuple[str, ...]
+    languages: tuple[str, ...] = ()
+    dialects: tuple[str, ...] = ()
+    temperature: float = 1.0
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.languages and len(self.languages) != len(self.labels):
+            raise ValueError(f"{len(self.labels)} labels, but {len(self.languages)} languages")
+
+
+class Head(nn.Module):
+    """A classifier over the encoder's layers.
+
+    The layers, each normalised, are mixed by learned weights (their softmax); of the valid frames the head takes the
+    attentive statistics (mean and standard deviation under learned attention; Okabe et al. 2018, "Attentive Statistics
+    Pooling for Deep Speaker Embedding") and the plain means of all and of the last 30 %.
+
+    Args:
+        spec: What it answers.
+        layers: K.
+        width: D.
+        attention: Width of the attention's hidden layer.
+        dropout: On what is pooled, in training.
+    """
+
+    def __init__(self, spec: HeadSpec, layers: int, width: int, attention: int = 64, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.spec = spec
+        self.mix = nn.Parameter(_middle(layers))
+        self.attention = nn.Sequential(nn.Linear(width, attention), nn.Tanh(), nn.Linear(attention, 1))
+        self.norm = nn.LayerNorm(4 * width)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(4 * width, len(spec.labels))
+        self.by_dialect: nn.Embedding | None = None
+        if spec.dialects:
+            # Row 0 is for a dialect without a bias of its own, and stays zero.
+            self.by_dialect = nn.Embedding(len(spec.dialects) + 1, len(spec.labels), padding_idx=0)
+            nn.init.zeros_(self.by_dialect.weight)
+        known = sorted(set(spec.languages))
+        self._language_index = {language: index for index, language in enumerate(known)}
+        belongs = torch.tensor([[owner == language for owner in spec.languages] for language in known])
+        self.register_buffer("belongs", belongs, persistent=False)
+
+    belongs: Tensor
+
+    def pooled(self, layers: Sequence[Tensor], num_frames: Tensor) -> Tensor:
+        """What the head knows of each fragment, float [B, 4 D].
+
+        Args:
+            layers: K tensors, float [B, E, D].
+            num_frames: Long [B], the frames of the fragment itself, without any margin of silence.
+        """
+        weights = self.mix.softmax(0)
+        width = layers[0].shape[-1]
+        mixed = torch.stack(
+            [
+                weight * functional.layer_norm(layer.float(), (width,))
+                for weight, layer in zip(weights, layers, strict=True)
+            ]
+        ).sum(0)
+        valid = frame_mask(num_frames, mixed.shape[1])
+        end = valid & ~frame_mask(num_frames - (num_frames * _END).ceil().long(), mixed.shape[1])
+        attention = self.attention(mixed).squeeze(-1).masked_fill(~valid, _NEVER).softmax(-1)
+        mean = _weighted(mixed, attention)
+        variance = _weighted(mixed.square(), attention) - mean.square()
+        pooled = [mean, variance.clamp_min(1e-6).sqrt(), _weighted(mixed, _even(valid)), _weighted(mixed, _even(end))]
+        return torch.cat(pooled, dim=-1)
+
+    def forward(
+        self,
+        layers: Sequence[Tensor],
+        num_frames: Tensor,
+        languages: Sequence[str],
+        dialects: Sequence[str | None],
+    ) -> Tensor:
+        """Scores of the labels, float [B, C]; of dialects only those of the fragment's own language can be heard.
+
+        Args:
+            layers: See `pooled`.
+            num_frames: See `pooled`.
+            languages: Of each fragment.
+            dialects: Of each fragment, where known.
+        """
+        scores: Tensor = self.out(self.dropout(self.norm(self.pooled(layers, num_frames))))
+        if self.by_dialect is not None:
+            rows = [0 if name not in self.spec.dialects else 1 + self.spec.dialects.index(name) for name in dialects]
+            scores = scores + self.by_dialect(torch.tensor(rows, device=scores.device))
+        if self.spec.languages:
+            rows = [self._language_index.get(language, -1) for language in languages]
+            belongs = functional.pad(self.belongs, (0, 0, 0, 1))[torch.tensor(rows, device=scores.device)]
+            scores = scores.masked_fill(~belongs, _NEVER)
+        return scores
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Calibrated probabilities, float [B, C], of the scores that `forward` gave; zero where none is possible."""
+        possible = scores > _NEVER / 2
+        probabilities: Tensor = (scores / self.spec.temperature).softmax(-1) * possible
+        return probabilities
+
+    def targets(self, labels: Sequence[str | None], languages: Sequence[str], ignored: int) -> Tensor:
+        """Long [B], the number of each label; ``ignored`` where there is none that the head could give.
+
+        Args:
+            labels: Of each fragment, where people gave one.
+            languages: Of each fragment; a dialect that belongs to another one cannot be heard.
+            ignored: Stands for no target.
+        """
+        owners = self.spec.languages or ("",) * len(self.spec.labels)
+        numbers = {pair: number for number, pair in enumerate(zip(self.spec.labels, owners, strict=True))}
+        spoken = languages if self.spec.languages else ("",) * len(labels)
+        return torch.tensor([numbers.get(pair, ignored) for pair in zip(labels, spoken, strict=True)])
+
+
+def _middle(layers: int) -> Tensor:
+    """Where the mix begins: on a frozen Whisper the middle layers know dialect and tune best, the ends least."""
+    place = torch.linspace(-1, 1, layers)
+    return -4 * (place - 0.2).square()
+
+
+def _even(mask: Tensor) -> Tensor:
+    """The same weight for every frame of a mask, summing to one."""
+    weights = mask.float()
+    return weights / weights.sum(-1, keepdim=True).clamp_min(1.0)
+
+
+def _weighted(states: Tensor, weights: Tensor) -> Tensor:
+    return torch.einsum("bed,be->bd", states, weights)

@@ -1,0 +1,108 @@
+"""What heads can learn from some manifests, and how their loss is counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from asr.errors import ConfigError
+from asr.fragment import Fragment, read_numbered
+from asr.model.heads import HEAD_NAMES, HeadName, HeadSpec
+
+_Share = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadOptions:
+    """What is learnt beside the text.
+
+    Attributes:
+        dialect: Weight of the dialect head's loss beside that of the text; 0 trains no such head.
+        intonation: Of the sentence type's.
+        tune: Of the tune's.
+        lr: Highest learning rate of the heads, which begin at random.
+        weight_decay: Of their matrices: there are few labelled voices, and many ways to tell them apart.
+        balance: 1 counts every label alike however rare it is, 0 every fragment.
+        least: Fragments that a label must have to be learnt.
+    """
+
+    dialect: _Share = 0.0
+    intonation: _Share = 0.0
+    tune: _Share = 0.0
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: _Share = 0.1
+    balance: Annotated[float, Field(ge=0, le=1)] = 1.0
+    least: Annotated[int, Field(ge=1)] = 5
+
+    @property
+    def weights(self) -> dict[HeadName, float]:
+        """The weight of each head that is trained."""
+        given = {name: float(getattr(self, name)) for name in HEAD_NAMES}
+        return {name: weight for name, weight in given.items() if weight}
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLabels:
+    """What one head learns.
+
+    Attributes:
+        spec: What it answers.
+        weights: Of each label in the loss, 1 on average over the fragments.
+    """
+
+    spec: HeadSpec
+    weights: tuple[float, ...]
+
+
+def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[HeadName, HeadLabels]:
+    """Find the labels of the heads that are trained, in one pass over the manifests.
+
+    A dialect belongs to the language that it is annotated under most often. The intonation of a fragment whose dialect
+    is known is learnt with a bias of that dialect.
+
+    Raises:
+        ConfigError: A head has fewer than two labels to tell apart.
+    """
+    counts: dict[HeadName, Counter[str]] = {name: Counter() for name in options.weights}
+    languages: Counter[tuple[str, str]] = Counter()
+    dialects: dict[HeadName, set[str]] = {name: set() for name in options.weights}
+    for manifest in manifests if counts else ():
+        for _, item in read_numbered(manifest):
+            if not isinstance(item, Fragment):
+                continue
+            for name, counter in counts.items():
+                label = getattr(item, name)
+                if label is not None:
+                    counter[label] += 1
+                    if name != "dialect" and item.dialect is not None:
+                        dialects[name].add(item.dialect)
+            if item.dialect is not None:
+                languages[item.dialect, item.language] += 1
+    found = {}
+    for name, counter in counts.items():
+        kept = sorted(label for label, count in counter.items() if count >= options.least)
+        if len(kept) < 2:
+            raise ConfigError(
+                f"heads.{name} is asked for, but data.train holds {len(kept)} kinds of {name!r} with {options.least} "
+                f"fragments or more, and two are needed; leave it at 0, or give manifests with more labels"
+            )
+        owners: tuple[str, ...] = ()
+        if name == "dialect":
+            owners = tuple(
+                max((count, language) for (label, language), count in languages.items() if label == dialect)[1]
+                for dialect in kept
+            )
+        spec = HeadSpec(tuple(kept), owners, tuple(sorted(dialects[name])))
+        found[name] = HeadLabels(spec, _balanced([counter[label] for label in kept], options.balance))
+    return found
+
+
+def _balanced(counts: Sequence[int], balance: float) -> tuple[float, ...]:
+    raw = [count**-balance for count in counts]
+    mean = sum(weight * count for weight, count in zip(raw, counts, strict=True)) / sum(counts)
+    return tuple(weight / mean for weight in raw)
