@@ -145,7 +145,9 @@ class Head(nn.Module):
             ignored: Stands for no target.
         """
         owners = self.spec.languages or ("",) * len(self.spec.labels)
-        numbers = {pair: number for number, pair in enumerate(zip(self.spec.labels, owners, strict=True))}
+        numbers: dict[tuple[str | None, str], int] = {
+            pair: number for number, pair in enumerate(zip(self.spec.labels, owners, strict=True))
+        }
         spoken = languages if self.spec.languages else ("",) * len(labels)
         return torch.tensor([numbers.get(pair, ignored) for pair in zip(labels, spoken, strict=True)])
 

@@ -199,11 +199,11 @@ class TranscriptionTask(lightning.LightningModule):
         if self.heads.weights:
             loss, fragments = (sum(part.heads_loss[column] for part in parts) for column in (0, 1))
             self.log("dev/heads_loss", loss / fragments)
-        for name in self.heads.weights:
-            pairs = [pair for part in parts for pair in part.heard.get(name, ())]
+        for head in self.heads.weights:
+            pairs = [pair for part in parts for pair in part.heard.get(head, ())]
             if pairs:
                 heard, said = zip(*pairs, strict=True)
-                self.log(f"dev/f1/{name}", 100 * macro_f1(said, heard), prog_bar=True)
+                self.log(f"dev/f1/{head}", 100 * macro_f1(said, heard), prog_bar=True)
         if not self._learns_text:
             return
         loss, tokens = (sum(part.loss[column] for part in parts) for column in (0, 1))
