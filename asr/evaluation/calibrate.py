@@ -98,9 +98,10 @@ def _batches(model: DialectWhisper, manifests: Sequence[str | Path]) -> Iterator
 def _calibrate(
     name: HeadName, head: Head, scores: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], risk: float
 ) -> Calibration:
+    head.spec = replace(head.spec, temperature=1.0)
     before, correct = _confidence(head, scores, targets)
     temperature = fit_temperature(scores, targets)
-    head.spec = replace(head.spec, temperature=temperature, threshold=0.0)
+    head.spec = replace(head.spec, temperature=temperature)
     confidence, _ = _confidence(head, scores, targets)
     threshold = threshold_at_risk(confidence, correct, risk)
     head.spec = replace(head.spec, threshold=threshold)

@@ -26,7 +26,7 @@ from asr.model.adapt import LoraOptions, adapt, trainable_parameters
 from asr.model.checkpoint import Checkpoint, CheckpointInfo
 from asr.model.network import DialectWhisper
 from asr.text import get_normalizer
-from asr.training.task import OptimOptions, TranscriptionTask
+from asr.training.task import OptimOptions, TranscriptionTask, _Counts
 
 
 @pytest.fixture
@@ -246,8 +246,8 @@ def test_the_worst_dialect_is_one_with_enough_words(
     batch = load(corpus, model.whisper)
     task, logged = make(model, monkeypatch)
     task.on_validation_epoch_start()
-    task._loss_sum = [3.0, 2.0]
-    task._errors = {"fr-CA": [30.0, 100.0], "fr-BE": [40.0, 200.0], "fr-CH": [99.0, 99.0], "fr": [4.0, 0.0]}
+    task._counts.loss = [3.0, 2.0]
+    task._counts.errors = {"fr-CA": [30.0, 100.0], "fr-BE": [40.0, 200.0], "fr-CH": [99.0, 99.0], "fr": [4.0, 0.0]}
     task.on_validation_epoch_end()
     assert logged["dev/wer_worst"] == 30.0
     assert logged["dev/wer/fr-CH"] == 100.0
@@ -271,7 +271,7 @@ def test_processes_add_up(model: DialectWhisper, corpus: Path, monkeypatch: pyte
     whole, logged = make(model, monkeypatch)
     batches = [load(corpus, model.whisper, slice(0, 5)), load(corpus, model.whisper, slice(5, 12))]
     whole.on_validation_epoch_start()
-    parts: list[Any] = [([0.0, 0.0], {})]  # a process that had nothing to hear
+    parts = [_Counts()]  # a process that had nothing to hear
     for batch in batches:
         part, _ = make(model, monkeypatch)
         part.on_validation_epoch_start()
@@ -279,7 +279,7 @@ def test_processes_add_up(model: DialectWhisper, corpus: Path, monkeypatch: pyte
             says(monkeypatch, OUTPUTS, batch)
             with torch.no_grad():
                 task.validation_step(batch, 0)
-        parts.append((part._loss_sum, dict(part._errors)))
+        parts.append(part._counts)
     whole.on_validation_epoch_end()
     several, gathered = make(model, monkeypatch)
     monkeypatch.setattr(several, "_gathered", lambda part: parts)
