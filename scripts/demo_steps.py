@@ -15,7 +15,7 @@ from asr.fragment import read_manifest, write_manifest
 DATA = Path("data/demo")
 RUN = Path("runs/demo")
 # Enough to see a difference in minutes; too few for a headline.
-TEST_FRAGMENTS_PER_DIALECT = 30
+TEST_FRAGMENTS = 90
 
 
 def step(title: str, command: str, *, may_fail: bool = False) -> bool:
@@ -45,12 +45,12 @@ def corpus() -> Path:
 
 
 def few(manifest: Path, output: Path) -> None:
-    """Keep the first fragments of every dialect."""
-    counts: dict[str | None, int] = {}
+    """Keep the first fragments of every dialect, as many of each."""
+    counts: dict[str | None, int] = dict.fromkeys((fragment.dialect for fragment in read_manifest(manifest)), 0)
     kept = []
     for fragment in read_manifest(manifest):
-        counts[fragment.dialect] = counts.get(fragment.dialect, 0) + 1
-        if counts[fragment.dialect] <= TEST_FRAGMENTS_PER_DIALECT:
+        counts[fragment.dialect] += 1
+        if counts[fragment.dialect] <= TEST_FRAGMENTS // len(counts):
             kept.append(fragment)
     write_manifest(kept, output)
 
@@ -73,7 +73,7 @@ def main() -> None:
         "What it hears better, on sentences it has not heard",
         f"python scripts/evaluate.py checkpoint={last} baseline=base +test.prompts={test} output={RUN}/report.json",
     )
-    files = " ".join(fragment.audio for fragment in list(read_manifest(test))[::TEST_FRAGMENTS_PER_DIALECT])
+    files = " ".join(fragment.audio for fragment in list(read_manifest(test))[:: TEST_FRAGMENTS // 3])
     step("Files transcribed with the result", f"asr transcribe {files} --model {last} --output-dir {RUN}/transcripts")
     for transcript in sorted((RUN / "transcripts").glob("*.txt")):
         print(f"{transcript.name}: {transcript.read_text(encoding='utf-8').strip()}")
