@@ -49,9 +49,7 @@ class Transcript:
         expressions: The dialect's expressions in ``text``; none without a lexicon that serves it.
         text_standard: ``text`` with its expressions in the standard language; None without such a lexicon.
         dialect_scores: Probability of every dialect of the language, as the head heard it; empty without a head.
-        dialect_confidence: Probability of the most probable of them; None without a head.
         intonation: Sentence type heard in the voice, or "unknown"; None without a head, or where nothing was said.
-        p_question: Probability that the voice asks; None likewise.
         intonation_scores: Probability of every sentence type; empty without a head, or where nothing was said.
         tune: Its melody, or "unknown"; None likewise.
         tune_scores: Probability of every tune; empty likewise.
@@ -66,9 +64,7 @@ class Transcript:
     expressions: tuple[Expression, ...] = ()
     text_standard: str | None = None
     dialect_scores: dict[str, float] = field(default_factory=dict)
-    dialect_confidence: float | None = None
     intonation: str | None = None
-    p_question: float | None = None
     intonation_scores: dict[str, float] = field(default_factory=dict)
     tune: str | None = None
     tune_scores: dict[str, float] = field(default_factory=dict)
@@ -78,6 +74,16 @@ class Transcript:
         """Whether it lasts under 3 s, where dialects cannot be told reliably."""
         return self.duration < SHORT
 
+    @property
+    def dialect_confidence(self) -> float | None:
+        """Probability of the most probable dialect; 0 where none can be told, None without a head."""
+        return max(self.dialect_scores.values(), default=0.0 if self.dialect == UNKNOWN else None)
+
+    @property
+    def p_question(self) -> float | None:
+        """Probability that the voice asks; None without a head, or where nothing was said."""
+        return self.intonation_scores.get("question", 0.0) if self.intonation_scores else None
+
     def with_dialect(self, dialect: str | None) -> Transcript:
         """Return a copy that carries ``dialect``."""
         return replace(self, dialect=dialect)
@@ -85,6 +91,8 @@ class Transcript:
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, ready for JSON."""
         return asdict(self) | {
+            "dialect_confidence": self.dialect_confidence,
+            "p_question": self.p_question,
             "short": self.short,
             "expressions": [expression.model_dump() for expression in self.expressions],
         }

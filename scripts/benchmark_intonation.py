@@ -20,14 +20,15 @@ from rich.console import Console
 from rich.progress import track as progress
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn import functional
 
 from asr import Fragment, Transcriber, Transcript, read_manifest
-from asr.audio import load_audio
+from asr.audio import SAMPLE_RATE, load_audio
+from asr.metrics import statistic_estimate
+from asr.metrics.labels import area_under_curve, f1_of
 from asr.model.checkpoint import load_checkpoint
 from asr.model.features import count_states
 from asr.model.heads import Head, HeadSpec
@@ -44,7 +45,8 @@ OTHER = "other"
 
 def label_of(fragment: Fragment) -> str | None:
     """The tune as people heard it; None where nobody labelled it."""
-    return fragment.intonation or (OTHER if fragment.custom.get("contour") else None)
+    unmapped = fragment.custom.get("unmapped")
+    return fragment.intonation or (OTHER if isinstance(unmapped, dict) and "intonation" in unmapped else None)
 
 
 @torch.inference_mode()
@@ -98,17 +100,10 @@ def held_out(groups: list[str], answer: Callable[[Tensor, Tensor], Floats]) -> F
     return found
 
 
-def interval(speakers: list[str], statistic: Callable[[npt.NDArray[np.intp]], float]) -> str:
-    """The statistic over all, and its 95 % interval when speakers are drawn anew."""
-    names = np.array(speakers)
-    rows = [np.flatnonzero(names == name) for name in sorted(set(speakers))]
-    random = np.random.default_rng(0)
-    draws = [
-        statistic(np.concatenate([rows[place] for place in random.integers(len(rows), size=len(rows))]))
-        for _ in range(RESAMPLES)
-    ]
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return f"{statistic(np.arange(len(names))):.3f} [{low:.3f}, {high:.3f}]"
+def interval(speakers: list[str], statistic: Callable[[npt.NDArray[np.intp]], float | None]) -> str:
+    """The statistic over all, and its 95 % interval over speakers."""
+    found = statistic_estimate(statistic, speakers, resamples=RESAMPLES)
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
 def main() -> None:
@@ -122,7 +117,7 @@ def main() -> None:
 
     fragments = [fragment for fragment in read_manifest(given.manifest) if label_of(fragment)]
     clips = [load_audio(fragment.audio, fragment.start, fragment.duration) for fragment in fragments]
-    seconds = sum(map(len, clips)) / 16000
+    seconds = sum(map(len, clips)) / SAMPLE_RATE
     labels = sorted({label_of(fragment) or "" for fragment in fragments})
     targets = torch.tensor([labels.index(label_of(fragment) or "") for fragment in fragments])
     question = labels.index("question")
@@ -171,10 +166,10 @@ def main() -> None:
             ("encoder", encoder, encoder > 0.5),
             ("both", both, both > 0),
         ):
-            auc = interval(speakers, lambda rows, scores=scores: float(roc_auc_score(truth[rows], scores[rows])))
-            f1 = interval(speakers, lambda rows, yes=yes: float(f1_score(truth[rows], yes[rows])))
+            auc = interval(speakers, lambda rows, scores=scores: area_under_curve(truth[rows], scores[rows]))
+            f1 = interval(speakers, lambda rows, yes=yes: f1_of(truth[rows], yes[rows]))
             print(f"{name:10} {how:10} {auc:24} {f1}")
-    f1 = interval(speakers, lambda rows: float(f1_score(truth[rows], marks[rows])))
+    f1 = interval(speakers, lambda rows: f1_of(truth[rows], marks[rows]))
     print(f"{'-':10} {'own ?':10} {'-':24} {f1}, a false one on {100 * marks[~truth].mean():.1f} % of the others")
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.console import Console
+from rich.progress import track
 
 from asr.data.batch import Batch, BatchLoader, BatchOptions
 from asr.data.labels import IGNORED, Labeller
@@ -64,7 +66,7 @@ def calibrate(model: DialectWhisper, manifests: Sequence[str | Path], risk: floa
         raise ConfigError("the checkpoint has no head to calibrate; train one with experiment=heads")
     scores: dict[HeadName, list[npt.NDArray[np.float32]]] = {name: [] for name in heads}
     targets: dict[HeadName, list[int]] = {name: [] for name in heads}
-    for batch in _batches(model, manifests):
+    for batch in track(_batches(model, manifests), "listening", console=Console(stderr=True)):
         with torch.inference_mode():
             batch = batch.to(model.device)
             encoded = model.encode(*model.features(batch.audio, model.window_samples(batch.num_samples)))
@@ -91,7 +93,7 @@ def _batches(model: DialectWhisper, manifests: Sequence[str | Path]) -> Iterator
     labeller = Labeller(model.whisper)
     loader = BatchLoader(labeller, BatchOptions(margin=(0.0, 0.0), timestamps=0.0, speeds=(1.0,)))
     fragments = (item for manifest in manifests for item in UsableFragments(manifest, labeller.languages))
-    for cuts in sequential_batches(fragments, _BATCH_SECONDS, 0, 1):
+    for cuts in sequential_batches(fragments, _BATCH_SECONDS):
         yield loader[Draw(tuple(cut.custom["fragment"] for cut in cuts), None, 0)]
 
 

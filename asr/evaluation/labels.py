@@ -13,9 +13,9 @@ from asr.fragment import Fragment
 from asr.metrics import macro_f1, statistic_estimate
 from asr.metrics.calibration import calibration_error
 from asr.metrics.labels import area_under_curve, f1_of
+from asr.model.heads import HEAD_NAMES
 from asr.transcript import UNKNOWN, Transcript
 
-_NAMES = ("dialect", "intonation", "tune")
 _QUESTION = "question"
 
 
@@ -42,9 +42,9 @@ def score_labels(
         resamples: Draws behind each interval.
         seed: Of the draws.
     """
-    rows: dict[str, list[_Row]] = {name: [] for name in _NAMES}
+    rows: dict[str, list[_Row]] = {name: [] for name in HEAD_NAMES}
     for fragment, transcript in zip(fragments, transcripts, strict=True):
-        for name in _NAMES:
+        for name in HEAD_NAMES:
             label = getattr(fragment, name)
             scores = {} if transcript is None else getattr(transcript, f"{name}_scores")
             if label is None or not scores:

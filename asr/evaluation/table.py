@@ -34,12 +34,7 @@ def render(report: EvaluationReport, console: Console) -> None:
 
 
 def _table(report: EvaluationReport, scores: TargetScores) -> Table:
-    table = Table(
-        title=f"{report.system}: word errors against the {_TITLES[scores.target]}",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+    table = _titled(f"{report.system}: word errors against the {_TITLES[scores.target]}")
     table.add_column("group", overflow="fold")
     for name in ("fragments", "speakers", "words", "WER %", "ins/del/sub", "CER %"):
         table.add_column(name, justify="right", overflow="fold")
@@ -54,6 +49,10 @@ def _table(report: EvaluationReport, scores: TargetScores) -> Table:
             table.add_row(Text(dimension, style="bold"))
         table.add_row(*_cells(group))
     return table
+
+
+def _titled(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
 
 
 def _cells(group: GroupScore) -> Iterator[Text]:
@@ -73,12 +72,7 @@ def _cells(group: GroupScore) -> Iterator[Text]:
 
 
 def _confusion(report: EvaluationReport, told: LabelScores) -> Table:
-    table = Table(
-        title=f"{report.system}: {told.name} of {told.fragments} fragments, rows as labelled, columns as heard",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
+    table = _titled(f"{report.system}: {told.name} of {told.fragments} fragments, rows as labelled, columns as heard")
     for name in ("", *told.labels, "other"):
         table.add_column(name, justify="right", overflow="fold")
     for label, counts in zip(told.labels, told.confusion, strict=True):

@@ -19,12 +19,10 @@ class Answer:
 
     Attributes:
         label: The most probable label, or "unknown" where that is under the head's threshold.
-        confidence: Its probability; 0 where no label is possible.
         scores: The probability of every label that is possible.
     """
 
     label: str
-    confidence: float
     scores: dict[str, float]
 
 
@@ -52,6 +50,6 @@ def answers(
     for row in chances.tolist():
         scores = {label: chance for label, chance in zip(head.spec.labels, row, strict=True) if chance > 0}
         label = max(scores, key=lambda label: scores[label], default=UNKNOWN)
-        confidence = scores.get(label, 0.0)
-        found.append(Answer(label if confidence >= head.spec.threshold else UNKNOWN, confidence, scores))
+        sure = scores.get(label, 0.0) >= head.spec.threshold
+        found.append(Answer(label if sure else UNKNOWN, scores))
     return found

@@ -35,7 +35,7 @@ Samples = npt.NDArray[np.float32]
 Audio = str | Path | Fragment | Samples
 
 # What is told of a clip in which nothing is said.
-_NOTHING = Answer(UNKNOWN, 0.0, {})
+_NOTHING = Answer(UNKNOWN, {})
 _MAX_SECONDS = MAX_SAMPLES // SAMPLE_RATE
 # Batches that are read ahead, to choose those of like length from.
 _POOLED_BATCHES = 8
@@ -360,9 +360,7 @@ def _transcript(
         expressions=() if lexicon is None else lexicon.find(result.text),
         text_standard=None if lexicon is None else lexicon.standardise(result.text),
         dialect_scores={} if dialect is None else dialect.scores,
-        dialect_confidence=None if dialect is None else dialect.confidence,
         intonation=None if intonation is None else intonation.label,
-        p_question=None if intonation is None else intonation.scores.get("question", 0.0),
         intonation_scores={} if intonation is None else intonation.scores,
         tune=None if tune is None else tune.label,
         tune_scores={} if tune is None else tune.scores,

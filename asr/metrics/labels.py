@@ -1,4 +1,7 @@
-"""Scores of labels: dialects and tunes, which are never equally frequent."""
+"""Scores of labels: dialects and tunes, which are never equally frequent.
+
+scikit-learn is loaded where it is used: it takes a second, and few who import `asr.metrics` need it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def macro_f1(reference: Sequence[object], heard: Sequence[object]) -> float:
         reference: What each fragment is.
         heard: What was heard in each.
     """
-    from sklearn.metrics import f1_score  # here, because it takes a second to load, and few need it
+    from sklearn.metrics import f1_score
 
     labels = sorted(set(reference), key=str)
     return float(f1_score(list(reference), list(heard), labels=labels, average="macro", zero_division=0.0))
@@ -30,8 +33,9 @@ def f1_of(reference: Flags, heard: Flags) -> float:
         reference: Which fragments have it.
         heard: In which it was heard.
     """
-    either = int(reference.sum() + heard.sum())
-    return 2 * int((reference & heard).sum()) / either if either else 0.0
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(reference, heard, zero_division=0.0))
 
 
 def area_under_curve(reference: Flags, scores: npt.NDArray[np.floating]) -> float | None:
@@ -44,11 +48,6 @@ def area_under_curve(reference: Flags, scores: npt.NDArray[np.floating]) -> floa
     Returns:
         0 to 1; None where all fragments have the label, or none.
     """
-    positive = int(reference.sum())
-    negative = len(reference) - positive
-    if not positive or not negative:
-        return None
-    # Mann-Whitney's U, from mean ranks.
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    return float((ranks[reference].sum() - positive * (positive + 1) / 2) / (positive * negative))
+    from sklearn.metrics import roc_auc_score
+
+    return None if reference.all() or not reference.any() else float(roc_auc_score(reference, scores))

@@ -21,6 +21,8 @@ HEAD_NAMES: tuple[HeadName, ...] = ("dialect", "intonation", "tune")
 
 # The share of a fragment's frames that counts as its end, where a tune differs most.
 _END = 0.3
+# Width of the attention's hidden layer, and dropout on what is pooled, in training.
+_ATTENTION, _DROPOUT = 64, 0.2
 _NEVER = -1e4
 
 
@@ -58,17 +60,15 @@ class Head(nn.Module):
         spec: What it answers.
         layers: K.
         width: D.
-        attention: Width of the attention's hidden layer.
-        dropout: On what is pooled, in training.
     """
 
-    def __init__(self, spec: HeadSpec, layers: int, width: int, attention: int = 64, dropout: float = 0.2) -> None:
+    def __init__(self, spec: HeadSpec, layers: int, width: int) -> None:
         super().__init__()
         self.spec = spec
         self.mix = nn.Parameter(_middle(layers))
-        self.attention = nn.Sequential(nn.Linear(width, attention), nn.Tanh(), nn.Linear(attention, 1))
+        self.attention = nn.Sequential(nn.Linear(width, _ATTENTION), nn.Tanh(), nn.Linear(_ATTENTION, 1))
         self.norm = nn.LayerNorm(4 * width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(_DROPOUT)
         self.out = nn.Linear(4 * width, len(spec.labels))
         self.by_dialect: nn.Embedding | None = None
         if spec.dialects:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pydantic import Field
 from asr.errors import ConfigError
 from asr.fragment import Fragment, read_numbered
 from asr.model.heads import HEAD_NAMES, HeadName, HeadSpec
+
+log = logging.getLogger(__name__)
 
 _Share = Annotated[float, Field(ge=0)]
 
@@ -27,7 +30,6 @@ class HeadOptions:
         tune: Of the tune's.
         lr: Highest learning rate of the heads, which begin at random.
         weight_decay: Of their matrices: there are few labelled voices, and many ways to tell them apart.
-        balance: 1 counts every label alike however rare it is, 0 every fragment.
         least: Fragments that a label must have to be learnt.
     """
 
@@ -36,7 +38,6 @@ class HeadOptions:
     tune: _Share = 0.0
     lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: _Share = 0.1
-    balance: Annotated[float, Field(ge=0, le=1)] = 1.0
     least: Annotated[int, Field(ge=1)] = 5
 
     @property
@@ -52,7 +53,8 @@ class HeadLabels:
 
     Attributes:
         spec: What it answers.
-        weights: Of each label in the loss, 1 on average over the fragments.
+        weights: Of each label in the loss, by which a rare one counts as much as a frequent one; 1 on average over the
+            fragments (scikit-learn's "balanced").
     """
 
     spec: HeadSpec
@@ -86,6 +88,8 @@ def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[H
     found = {}
     for name, counter in counts.items():
         kept = sorted(label for label, count in counter.items() if count >= options.least)
+        if rare := sorted(counter.keys() - set(kept)):
+            log.warning("heads.%s does not learn %s: fewer than %d fragments", name, ", ".join(rare), options.least)
         if len(kept) < 2:
             raise ConfigError(
                 f"heads.{name} is asked for, but data.train holds {len(kept)} kinds of {name!r} with {options.least} "
@@ -98,11 +102,9 @@ def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[H
                 for dialect in kept
             )
         spec = HeadSpec(tuple(kept), owners, tuple(sorted(dialects[name])))
-        found[name] = HeadLabels(spec, _balanced([counter[label] for label in kept], options.balance))
+        found[name] = HeadLabels(spec, _balanced([counter[label] for label in kept]))
     return found
 
 
-def _balanced(counts: Sequence[int], balance: float) -> tuple[float, ...]:
-    raw = [count**-balance for count in counts]
-    mean = sum(weight * count for weight, count in zip(raw, counts, strict=True)) / sum(counts)
-    return tuple(weight / mean for weight in raw)
+def _balanced(counts: Sequence[int]) -> tuple[float, ...]:
+    return tuple(sum(counts) / (len(counts) * count) for count in counts)

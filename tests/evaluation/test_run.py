@@ -117,7 +117,7 @@ def test_a_dialect_head_is_asked_and_not_told(manifest: Path) -> None:
             for item in fragments:
                 assert item.dialect is None
                 scores = {"fr-BE": 0.2, "fr-CA": 0.8}
-                yield Transcript(item.id, "x", "fr", "fr-CA", 2.0, (), dialect_scores=scores, dialect_confidence=0.8)
+                yield Transcript(item.id, "x", "fr", "fr-CA", 2.0, (), dialect_scores=scores)
 
     report = evaluate(Hears(), {"one": manifest}, resamples=20)  # type: ignore[arg-type]
     (told,) = report.labels

@@ -60,8 +60,6 @@ def test_weights_are_scikit_learns_balanced_ones(tmp_path: Path) -> None:
     tags = ["en-GB"] * 6 + ["en-IN"] * 2
     balanced = compute_class_weight("balanced", classes=np.array(["en-GB", "en-IN"]), y=tags)
     assert head_labels([one], HeadOptions(dialect=1.0, least=1))["dialect"].weights == pytest.approx(tuple(balanced))
-    even = head_labels([one], HeadOptions(dialect=1.0, least=1, balance=0.0))["dialect"]
-    assert even.weights == (1.0, 1.0)
 
 
 def test_a_head_with_nothing_to_tell_apart_is_refused(tmp_path: Path) -> None:
