@@ -56,7 +56,7 @@ def test_the_command(model: DialectWhisper, labelled: Path, tmp_path: Path) -> N
         app, ["calibrate", str(tmp_path / "a.pt"), str(labelled), "--output", str(tmp_path / "b.pt")]
     )
     assert result.exit_code == 0, result.output
-    assert result.output.startswith("intonation: 9 fragments, macro-F1 ")
+    assert result.stdout.startswith("intonation: 9 fragments, macro-F1 ")
     before, after = (load_checkpoint(tmp_path / name).model.head("intonation") for name in ("a.pt", "b.pt"))
     assert after.spec.temperature > before.spec.temperature == 1.0
     assert torch.equal(before.out.weight, after.out.weight)
