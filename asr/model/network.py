@@ -139,12 +139,16 @@ class DialectWhisper(nn.Module):
             x = x * frame_mask(num_frames, x.shape[2])[:, None, :].to(x.dtype)
         x = functional.gelu(encoder.conv2(x)).permute(0, 2, 1)
         x = (x + encoder.positional_embedding[:length]).to(x.dtype)
-        mask = frame_mask(num_states, length)[:, None, None, :] if uneven else None
+        valid = frame_mask(num_states, length)
+        frames = _Frames(x.shape[0], length, valid.flatten().nonzero()[:, 0] if uneven else None)
+        mask = valid[:, None, None, :] if uneven else None
+        x = frames.gather(x)
         layers = [x]
         for block in encoder.blocks:
-            x = self._run(_encoder_block, block, x, mask)
+            x = self._run(_encoder_block, block, x, frames, mask)
             layers.append(x)
-        return Encoded(encoder.ln_post(x), num_states, mask, tuple(layers) if self.heads else ())
+        heard = tuple(frames.scatter(layer) for layer in layers) if self.heads else ()
+        return Encoded(frames.scatter(encoder.ln_post(x)), num_states, mask, heard)
 
     def decode(self, tokens: Tensor, encoded: Encoded, cache: DecoderCache | None = None) -> Tensor:
         """Run the decoder up to its last hidden states; `logits` turns those into scores.
@@ -189,6 +193,30 @@ class DialectWhisper(nn.Module):
         return function(*args)
 
 
+@dataclass(frozen=True)
+class _Frames:
+    """The frames of a batch that belong to a fragment, one after the other.
+
+    All that the encoder does to a frame by itself is done to these V frames alone, [V, D]: what pads the shorter
+    fragments would cost as much as speech. Only attention, which needs to know whose frame it is, sees [B, E, D].
+    """
+
+    batch: int
+    length: int
+    index: Tensor | None  # long [V], places in the flattened batch; None when all frames are valid
+
+    def gather(self, x: Tensor) -> Tensor:
+        """The valid frames of [B, E, D]."""
+        x = x.flatten(end_dim=1)
+        return x if self.index is None else x.index_select(0, self.index)
+
+    def scatter(self, x: Tensor) -> Tensor:
+        """[V, D] back in its places, zero in between."""
+        if self.index is not None:
+            x = x.new_zeros(self.batch * self.length, x.shape[1]).index_copy(0, self.index, x)
+        return x.view(self.batch, self.length, -1)
+
+
 def _heads(x: Tensor, attention: MultiHeadAttention) -> Tensor:
     return x.view(*x.shape[:2], attention.n_head, -1).transpose(1, 2)
 
@@ -223,8 +251,14 @@ def _cross_attention(
     return x + _attend(attention, query, *keys_values, mask, causal=False)
 
 
-def _encoder_block(block: ResidualAttentionBlock, x: Tensor, mask: Tensor | None) -> Tensor:
-    x = _self_attention(block, x, mask, causal=False)
+def _encoder_block(block: ResidualAttentionBlock, x: Tensor, frames: _Frames, mask: Tensor | None) -> Tensor:
+    attention, normed = block.attn, block.attn_ln(x)
+    query, key, value = (
+        _heads(frames.scatter(project(normed)), attention)
+        for project in (attention.query, attention.key, attention.value)
+    )
+    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    x = x + attention.out(frames.gather(mixed.transpose(1, 2).flatten(start_dim=2)))
     return x + cast(Tensor, block.mlp(block.mlp_ln(x)))
 
 

@@ -95,6 +95,26 @@ def test_neighbours_get_no_gradient_from_a_fragment(tight: DialectWhisper) -> No
     assert heard[2, : FRAMES[2]].all() and not heard[[0, 1, 3, 4]].any()
 
 
+def test_a_batch_teaches_the_encoder_what_its_fragments_teach_alone(tight: DialectWhisper) -> None:
+    mel, num_frames = mixed_batch()
+    encoder = tight.whisper.encoder
+
+    def gradients(*passes: tuple[Tensor, Tensor]) -> list[Tensor]:
+        tight.zero_grad()
+        for one in passes:
+            encoded = tight.encode(*one)
+            # Only the fragments' own frames count; what lies between them is nobody's.
+            own = torch.arange(encoded.states.shape[1])[None] < encoded.num_frames[:, None]
+            encoded.states[own].pow(3).sum().backward()
+        return [parameter.grad.clone() for parameter in encoder.parameters() if parameter.grad is not None]
+
+    together = gradients((mel, num_frames))
+    alone = gradients(*((mel[row : row + 1], num_frames[row : row + 1]) for row in range(len(FRAMES))))
+    assert len(together) == len(list(encoder.parameters()))
+    for mine, theirs in zip(together, alone, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
+
+
 @torch.no_grad()
 def test_more_padding_than_the_longest_needs_changes_nothing(tight: DialectWhisper) -> None:
     mel, num_frames = mixed_batch()
