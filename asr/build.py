@@ -74,7 +74,7 @@ def run_training(config: TrainConfig) -> Path:
     return best
 
 
-@rank_zero_only  # type: ignore[untyped-decorator]
+@rank_zero_only
 def _start(config: TrainConfig, folder: Path) -> None:
     """Begin a run's folder; in one process only, that of another may bear another second in its name.
 

@@ -59,7 +59,7 @@ class _Reading(NamedTuple):
         return set(range(next((start for node, start in self.open if node.gains), size), size))
 
 
-class ExpressionBias(LogitFilter):
+class ExpressionBias(LogitFilter):  # type: ignore[misc]  # whisper ships no types
     """Adds the bonus of every possible next token to its log-probability.
 
     Args:
@@ -144,7 +144,7 @@ class ExpressionBias(LogitFilter):
                 yield start, end + 1, node
 
 
-class FusedDecoder(TokenDecoder):
+class FusedDecoder(TokenDecoder):  # type: ignore[misc]  # whisper ships no types
     """Lets another decoder search by log-probability and bonus.
 
     Whisper's decoders normalise the logits they are given. That would eat the bonus of a token that is likely anyway,

@@ -46,7 +46,7 @@ class DecodeOptions:
             raise ConfigError(f"bias must be a number, 0 or more, found {self.bias}")
 
 
-class _MaskedInference(Inference):
+class _MaskedInference(Inference):  # type: ignore[misc]  # whisper ships no types
     """The decoder's forward pass over a padded batch, with a cache."""
 
     def __init__(self, model: DialectWhisper, encoded: Encoded, group: int) -> None:
@@ -71,7 +71,7 @@ class _MaskedInference(Inference):
         self.cache = DecoderCache()
 
 
-class _FragmentDecoding(DecodingTask):
+class _FragmentDecoding(DecodingTask):  # type: ignore[misc]  # whisper ships no types
     """Whisper's decoding task on an encoder output that is already there."""
 
     decoder: TokenDecoder

@@ -32,11 +32,11 @@ class JsonLinesLogger(Logger):
         """There is one log in a run."""
         return ""
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing to do: the run's folder holds the configuration."""
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Append one line: step, time in seconds since 1970, and the figures."""
         row = {"step": step, "time": round(time.time(), 1)} | {name: float(value) for name, value in metrics.items()}

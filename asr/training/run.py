@@ -199,11 +199,14 @@ class _DevelopmentDraws:
 class _Place(lightning.Callback):
     """Notes after every batch where in the stream the next one stands."""
 
+    def __init__(self, loaders: FragmentData) -> None:
+        self.loaders = loaders
+
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Batch, index: int
     ) -> None:
         if batch.after is not None:
-            trainer.datamodule.position = batch.after
+            self.loaders.position = batch.after
 
 
 def _strategy(options: TrainerOptions) -> Any:
@@ -267,8 +270,9 @@ def train(
     model.train()
     model.gradient_checkpointing = trainer.gradient_checkpointing
     checkpoints = Checkpoints(folder / "checkpoints", info, trainer.keep_best, trainer.save_every, trainer.monitor)
+    loaders = FragmentData(data, batch, Labeller(model.whisper), seed)
     callbacks: list[lightning.Callback] = [
-        _Place(),
+        _Place(loaders),
         checkpoints,
         StopOnSignal(checkpoints),
         LearningRateMonitor("step"),
@@ -308,7 +312,6 @@ def train(
             callbacks=callbacks,
         )
         task = TranscriptionTask(model, optim, augment, trainer.max_steps, heads, head_weights)
-        loaders = FragmentData(data, batch, Labeller(model.whisper), seed)
         state = folder / "checkpoints" / STATE if resume else None
         try:
             loop.fit(task, datamodule=loaders, ckpt_path=None if state is None else str(state))
