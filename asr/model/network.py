@@ -29,7 +29,7 @@ class Encoded:
     """What the encoder made of a batch.
 
     Attributes:
-        states: Float [B, E, D], after the final layer norm.
+        states: Float [B, E, D], after the final layer norm; zero after each fragment's end, as the layers are.
         num_frames: Long [B], encoder frames that belong to each fragment.
         mask: Bool [B, 1, 1, E], True where a frame may be attended to; None when all may.
         layers: What the heads hear: the convolutions' output and every block's, float [B, E, D]; none without heads.
@@ -221,26 +221,13 @@ def _heads(x: Tensor, attention: MultiHeadAttention) -> Tensor:
     return x.view(*x.shape[:2], attention.n_head, -1).transpose(1, 2)
 
 
-def _attend(
-    attention: MultiHeadAttention,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    causal: bool,
-) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
     mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
-    return cast(Tensor, attention.out(mixed.transpose(1, 2).flatten(start_dim=2)))
+    return mixed.transpose(1, 2).flatten(start_dim=2)
 
 
 def _keys_values(attention: MultiHeadAttention, x: Tensor) -> tuple[Tensor, Tensor]:
     return _heads(attention.key(x), attention), _heads(attention.value(x), attention)
-
-
-def _self_attention(block: ResidualAttentionBlock, x: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-    attention, normed = block.attn, block.attn_ln(x)
-    query = _heads(attention.query(normed), attention)
-    return x + _attend(attention, query, *_keys_values(attention, normed), mask, causal)
 
 
 def _cross_attention(
@@ -248,7 +235,7 @@ def _cross_attention(
 ) -> Tensor:
     attention = block.cross_attn
     query = _heads(attention.query(block.cross_attn_ln(x)), attention)
-    return x + _attend(attention, query, *keys_values, mask, causal=False)
+    return x + cast(Tensor, attention.out(_attend(query, *keys_values, mask)))
 
 
 def _encoder_block(block: ResidualAttentionBlock, x: Tensor, frames: _Frames, mask: Tensor | None) -> Tensor:
@@ -257,13 +244,14 @@ def _encoder_block(block: ResidualAttentionBlock, x: Tensor, frames: _Frames, ma
         _heads(frames.scatter(project(normed)), attention)
         for project in (attention.query, attention.key, attention.value)
     )
-    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    x = x + attention.out(frames.gather(mixed.transpose(1, 2).flatten(start_dim=2)))
+    x = x + attention.out(frames.gather(_attend(query, key, value, mask)))
     return x + cast(Tensor, block.mlp(block.mlp_ln(x)))
 
 
 def _decoder_block(block: ResidualAttentionBlock, x: Tensor, audio: Tensor, mask: Tensor | None) -> Tensor:
-    x = _self_attention(block, x, None, causal=True)
+    attention, normed = block.attn, block.attn_ln(x)
+    query = _heads(attention.query(normed), attention)
+    x = x + attention.out(_attend(query, *_keys_values(attention, normed), causal=True))
     x = _cross_attention(block, x, _keys_values(block.cross_attn, audio), mask)
     return x + cast(Tensor, block.mlp(block.mlp_ln(x)))
 
@@ -285,6 +273,6 @@ def _cached_decoder_block(
     new, known = x.shape[1], key.shape[2]
     # A single new token may attend to all that came before; among several, none sees those after it.
     mask = torch.ones(new, known, dtype=torch.bool, device=x.device).tril(known - new) if new > 1 else None
-    x = x + _attend(attention, query, key, value, mask, causal=False)
+    x = x + attention.out(_attend(query, key, value, mask))
     x = _cross_attention(block, x, cache.audio[index], encoded.mask)
     return x + cast(Tensor, block.mlp(block.mlp_ln(x)))

@@ -82,6 +82,7 @@ def test_a_fragment_sounds_the_same_alone_and_in_a_batch(tight: DialectWhisper) 
         assert alone.mask is None
         states = encoded.states[row, : alone.states.shape[1]]
         torch.testing.assert_close(states, alone.states[0], rtol=0, atol=1e-5)
+        assert not encoded.states[row, alone.states.shape[1] :].any()
         mine = tight.decode(tokens[row : row + 1], alone)
         torch.testing.assert_close(hidden[row], mine[0], rtol=0, atol=1e-5)
 

@@ -132,9 +132,9 @@ def test_a_package_of_another_version(no_packages: None, tmp_path: Path, monkeyp
         load_base_model("base", cache_dir=tmp_path)
 
 
-def test_the_cache_is_that_of_the_whisper_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_that_of_the_whisper_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert default_cache_dir() == Path("/somewhere/whisper")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/me")
-    assert default_cache_dir() == Path("/home/me/.cache/whisper")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_cache_dir() == tmp_path / ".cache" / "whisper"
