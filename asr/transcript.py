@@ -35,12 +35,29 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Punctuation:
+    """The final mark of a text, and what each source would have had it be.
+
+    Attributes:
+        mark: "?" for a question, "." for anything else, whatever the mark in ``text``.
+        p_question: Probability of a question by words and voice together.
+        p_words: The decoder's, of "?" against ".".
+        p_voice: The intonation head's.
+    """
+
+    mark: str
+    p_question: float
+    p_words: float
+    p_voice: float
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """Everything the recogniser says about one recording or fragment.
 
     Attributes:
         id: The fragment's id, or the file name of a recording; empty for samples that came without one.
-        text: All segments' text, joined.
+        text: All segments' text, joined; with ``punctuation`` its final mark is the one that words and voice make.
         language: Whisper's language code.
         dialect: BCP 47 tag: the one that was given, or else what the dialect head heard, which may be "unknown"; None
             where nothing was given and there is no such head.
@@ -48,11 +65,13 @@ class Transcript:
         segments: In order of time; none where nothing was heard.
         expressions: The dialect's expressions in ``text``; none without a lexicon that serves it.
         text_standard: ``text`` with its expressions in the standard language; None without such a lexicon.
-        dialect_scores: Probability of every dialect of the language, as the head heard it; empty without a head.
-        intonation: Sentence type heard in the voice, or "unknown"; None without a head, or where nothing was said.
-        intonation_scores: Probability of every sentence type; empty without a head, or where nothing was said.
-        tune: Its melody, or "unknown"; None likewise.
+        dialect_scores: Probability of every dialect of the language, as the head heard it; empty without a head, and
+            where it cannot tell: no word was heard, too little voice, or a language that it has not learnt.
+        intonation: Sentence type heard in the voice, or "unknown"; None without a head.
+        intonation_scores: Probability of every sentence type; empty likewise.
+        tune: Its melody, or "unknown"; None without a head.
         tune_scores: Probability of every tune; empty likewise.
+        punctuation: Where the final mark comes from; None where the intonation head cannot tell, or was not calibrated.
     """
 
     id: str
@@ -68,6 +87,7 @@ class Transcript:
     intonation_scores: dict[str, float] = field(default_factory=dict)
     tune: str | None = None
     tune_scores: dict[str, float] = field(default_factory=dict)
+    punctuation: Punctuation | None = None
 
     @property
     def short(self) -> bool:
@@ -81,7 +101,7 @@ class Transcript:
 
     @property
     def p_question(self) -> float | None:
-        """Probability that the voice asks; None without a head, or where nothing was said."""
+        """Probability that the voice asks; None without a head, or where it cannot tell."""
         return self.intonation_scores.get("question", 0.0) if self.intonation_scores else None
 
     def with_dialect(self, dialect: str | None) -> Transcript:

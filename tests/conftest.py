@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import soundfile
 import torch
@@ -72,6 +74,21 @@ def corpus(tmp_path: Path) -> Path:
         )
     write_manifest(fragments, tmp_path / "corpus.jsonl")
     return tmp_path / "corpus.jsonl"
+
+
+@pytest.fixture
+def voice() -> Callable[..., npt.NDArray[np.float32]]:
+    """Makes a voice that goes up and down, of so many seconds, another one for every number."""
+
+    def speak(seconds: float, number: int = 0) -> npt.NDArray[np.float32]:
+        random = np.random.default_rng(number)
+        times = np.arange(round(16000 * seconds)) / 16000
+        f0 = random.uniform(100, 250) * 2 ** (0.3 * np.sin(2 * np.pi * random.uniform(1, 3) * times))
+        phase = 2 * np.pi * np.cumsum(f0) / 16000
+        tone = sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 10))
+        return np.asarray(0.2 * tone + 0.001 * random.standard_normal(len(times)), np.float32)
+
+    return speak
 
 
 @pytest.fixture

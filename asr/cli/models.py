@@ -86,5 +86,12 @@ def calibrate(
             f"calibration error {head.error_before:.3f} before and {head.error:.3f} now, answered from "
             f"{head.threshold:.2f} on: {100 * head.coverage:.0f} %"
         )
+        if head.marks is not None:
+            for source in ("words", "voice", "fused"):
+                score = getattr(head.marks, source)
+                typer.echo(
+                    f"question marks by {'words and voice' if source == 'fused' else source} on {head.marks.fragments} "
+                    f"fragments: F1 {score.f1:.3f}, false ones on {100 * score.false:.1f} % of what is no question"
+                )
     save_checkpoint(loaded.model, loaded.info, output)
     typer.echo(f"written to {output}")

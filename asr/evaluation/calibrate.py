@@ -16,13 +16,60 @@ from asr.data.batch import Batch, BatchLoader, BatchOptions
 from asr.data.labels import IGNORED, Labeller
 from asr.data.stream import Draw, UsableFragments, sequential_batches
 from asr.errors import ConfigError
+from asr.inference.decoding import decode
+from asr.inference.punctuation import asks, has_words, question_log_odds
 from asr.metrics import macro_f1
 from asr.metrics.calibration import calibration_error, coverage_at_risk, fit_temperature, threshold_at_risk
+from asr.metrics.labels import f1_of
 from asr.model.features import count_states
-from asr.model.heads import HEAD_NAMES, Head, HeadName
-from asr.model.network import DialectWhisper
+from asr.model.heads import HEAD_NAMES, Fusion, Head, HeadName, log_odds
+from asr.model.network import DialectWhisper, Encoded
+from asr.prosody import enough_voice
 
 _BATCH_SECONDS = 240.0
+_QUESTION = "question"
+# Questions, and others, under which no fusion is learnt.
+_LEAST = 20
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class MarkScore:
+    """Question marks by one source.
+
+    Attributes:
+        f1: Of the questions, 0 to 1.
+        false: Share of what is no question that gets one.
+    """
+
+    f1: float
+    false: float
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Question marks on the fragments that the fusion was learnt from; its true figures are a little worse.
+
+    Attributes:
+        fragments: Those with words, enough voice and a label.
+        words: The model's own marks.
+        voice: The head's most probable label.
+        fused: The marks that are written from now on.
+    """
+
+    fragments: int
+    words: MarkScore
+    voice: MarkScore
+    fused: MarkScore
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What the decoder makes of one fragment: whether it writes a question mark, and the log-odds of one."""
+
+    asks: bool
+    log_odds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +85,7 @@ class Calibration:
         temperature: See `asr.model.heads.HeadSpec`.
         threshold: Likewise.
         coverage: Share of the fragments that are answered.
+        marks: What its fusion with the decoder does; None for a head without "question", or with too few of them.
     """
 
     name: HeadName
@@ -48,10 +96,15 @@ class Calibration:
     temperature: float
     threshold: float
     coverage: float
+    marks: Marks | None = None
 
 
 def calibrate(model: DialectWhisper, manifests: Sequence[str | Path], risk: float) -> list[Calibration]:
     """Give every head of a model, in place, the temperature and threshold that its answers on some fragments ask for.
+
+    The intonation head gets a `Fusion` too: what the fragments say of the decoder's question marks and its own. Of all
+    thresholds that put no more false question marks than the model's own are, it has the one with the best F1. Where
+    there are fewer than 20 questions, or 20 others, with words and voice, there is none.
 
     Args:
         model: With heads.
@@ -66,6 +119,7 @@ def calibrate(model: DialectWhisper, manifests: Sequence[str | Path], risk: floa
         raise ConfigError("the checkpoint has no head to calibrate; train one with experiment=heads")
     scores: dict[HeadName, list[npt.NDArray[np.float32]]] = {name: [] for name in heads}
     targets: dict[HeadName, list[int]] = {name: [] for name in heads}
+    words: list[_Words | None] = []
     for batch in track(_batches(model, manifests), "listening", console=Console(stderr=True)):
         with torch.inference_mode():
             batch = batch.to(model.device)
@@ -78,15 +132,94 @@ def calibrate(model: DialectWhisper, manifests: Sequence[str | Path], risk: floa
                 found = head(encoded.layers, count_states(batch.num_samples), languages, dialects).cpu()
                 scores[name] += list(found[wanted != IGNORED].numpy())
                 targets[name] += wanted[wanted != IGNORED].tolist()
+                if name == "intonation" and _QUESTION in head.spec.labels:
+                    words += _decode(model, batch, encoded, (wanted != IGNORED).nonzero()[:, 0].tolist())
     unlabelled = [name for name, labels in targets.items() if not labels]
     if unlabelled:
         known = ", ".join(heads[unlabelled[0]].spec.labels)
         raise ConfigError(
             f"no fragment has a label that the head {unlabelled[0]!r} knows ({known}); give a manifest with such labels"
         )
-    return [
-        _calibrate(name, head, np.stack(scores[name]), np.array(targets[name]), risk) for name, head in heads.items()
-    ]
+    found = []
+    for name, head in heads.items():
+        answers, right = np.stack(scores[name]), np.array(targets[name])
+        calibration = _calibrate(name, head, answers, right, risk)
+        if name == "intonation" and words:
+            calibration = replace(calibration, marks=_fuse(head, answers, right, words))
+        found.append(calibration)
+    return found
+
+
+def _decode(model: DialectWhisper, batch: Batch, encoded: Encoded, rows: Sequence[int]) -> list[_Words | None]:
+    """What the decoder makes of some rows of a batch; None where there are no words, or the head is not asked."""
+    found: dict[int, _Words] = {}
+    heard = model.head("intonation").spec.heard
+    languages = [fragment.language for fragment in batch.fragments]
+    clips = zip(batch.audio.cpu().numpy(), batch.num_samples.tolist(), strict=True)
+    voiced = [enough_voice(samples[:count]) for samples, count in clips]
+    usable = [row for row in rows if voiced[row] and (not heard or languages[row] in heard)]
+    for language in sorted({languages[row] for row in usable}):
+        spoken = [row for row in usable if languages[row] == language]
+        texts = [result.text for result in decode(model, encoded.select(spoken), language)]
+        said = [(row, text) for row, text in zip(spoken, texts, strict=True) if has_words(text)]
+        if said:
+            chosen, written = zip(*said, strict=True)
+            odds = question_log_odds(model, encoded.select(list(chosen)), written, language)
+            for row, text, words in zip(chosen, written, odds, strict=True):
+                found[row] = _Words(asks(text, language), words)
+    return [found.get(row) for row in rows]
+
+
+def _fuse(
+    head: Head, scores: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], words: Sequence[_Words | None]
+) -> Marks | None:
+    """Learn the head's fusion from the fragments that have words."""
+    rows = [row for row, said in enumerate(words) if said is not None]
+    said = [item for item in words if item is not None]
+    number = head.spec.labels.index(_QUESTION)
+    asked = targets[rows] == number
+    head.spec = replace(head.spec, fusion=None)
+    if min(asked.sum(), (~asked).sum()) < _LEAST:
+        return None
+    chances = head.probabilities(torch.from_numpy(scores[rows])).numpy()
+    own = np.array([item.asks for item in said])
+    odds = [item.log_odds for item in said]
+    voice = chances[:, number].tolist()
+    fusion = learn_fusion(odds, voice, asked, own)
+    head.spec = replace(head.spec, fusion=fusion)
+    fused = [fusion.p_question(*pair) >= fusion.threshold for pair in zip(odds, voice, strict=True)]
+    by_voice = chances.argmax(axis=1) == number
+    return Marks(len(rows), *(_score_marks(asked, marks) for marks in (own, by_voice, np.array(fused))))
+
+
+def learn_fusion(words: Sequence[float], p_voice: Sequence[float], asked: Flags, own: Flags) -> Fusion:
+    """Learn to weigh the decoder against the voice.
+
+    Args:
+        words: The decoder's log-odds of "?" against ".", of N fragments.
+        p_voice: The head's probability of a question, of each.
+        asked: Whether each is a question, [N]; some are and some are not.
+        own: Where the model itself writes a question mark, [N]: no more of its false ones are allowed.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_curve
+
+    sources = np.column_stack([words, [log_odds(chance) for chance in p_voice]])
+    model = LogisticRegression().fit(sources, asked)
+    (by_words, by_voice), (bias,) = model.coef_[0].tolist(), model.intercept_.tolist()
+    chances = model.predict_proba(sources)[:, 1]
+    false, right, thresholds = roc_curve(asked, chances, drop_intermediate=False)
+    # F1 of every threshold; the first lets nothing in.
+    f1 = 2 * right * asked.sum() / (right * asked.sum() + false * (~asked).sum() + asked.sum())
+    allowed = false <= own[~asked].mean()
+    best = int(np.where(allowed, f1, -1.0).argmax())
+    # Half way to the next fragment that would be let in: on others the edge lies somewhere between.
+    edges = np.clip(thresholds[best : best + 2], 0.0, 1.0)
+    return Fusion(by_words, by_voice, bias, threshold=float(edges.mean()))
+
+
+def _score_marks(asked: Flags, marks: Flags) -> MarkScore:
+    return MarkScore(f1_of(asked, marks), float(marks[~asked].mean()))
 
 
 def _batches(model: DialectWhisper, manifests: Sequence[str | Path]) -> Iterator[Batch]:

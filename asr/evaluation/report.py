@@ -158,6 +158,7 @@ class LabelScores:
         question_auc: Area under the ROC curve of the probability of a question; None where the labels hold none, or
             nothing else.
         question_f1: F1 of the label "question" alone; None likewise.
+        question_false: Share of the other fragments in which a question is most probable; None likewise.
     """
 
     name: str
@@ -170,6 +171,22 @@ class LabelScores:
     confusion: tuple[tuple[int, ...], ...]
     question_auc: Estimate | None
     question_f1: Estimate | None
+    question_false: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class MarkScores:
+    """How well the final marks of a system's texts tell questions from what is none, by the fragments' intonation.
+
+    Attributes:
+        fragments: Those with such a label and a text.
+        f1: F1 of the question marks.
+        false: Share of what is no question whose text ends in one.
+    """
+
+    fragments: int
+    f1: Estimate
+    false: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +215,8 @@ class EvaluationReport:
         without_duration: Scored fragments whose duration is not known.
         targets: ``text`` and, where a fragment has one, ``text_standard``.
         labels: How well the system told dialect, intonation and tune: those that it has a head for and fragments have.
+        marks: The system's final marks; None where no fragment is known as a question, or none as something else.
+        baseline_marks: The baseline's, likewise.
         speed: The system's.
         baseline_speed: The baseline's.
         resamples: Draws behind each interval.
@@ -212,6 +231,8 @@ class EvaluationReport:
     without_duration: int
     targets: tuple[TargetScores, ...]
     labels: tuple[LabelScores, ...]
+    marks: MarkScores | None
+    baseline_marks: MarkScores | None
     speed: Speed | None
     baseline_speed: Speed | None
     resamples: int

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from asr.errors import AsrError
-from asr.evaluation.labels import score_labels
+from asr.evaluation.labels import score_labels, score_marks
 from asr.evaluation.report import EvaluationReport
 from asr.evaluation.score import score
 from asr.fragment import Fragment, read_numbered
@@ -72,7 +72,13 @@ def evaluate(
         resamples=resamples,
         seed=seed,
     )
-    return replace(report, labels=score_labels((fragment for _, fragment in fragments), outputs, resamples, seed))
+    labelled = [fragment for _, fragment in fragments]
+    return replace(
+        report,
+        labels=score_labels(labelled, outputs, resamples, seed),
+        marks=score_marks(labelled, outputs, resamples, seed),
+        baseline_marks=None if others is None else score_marks(labelled, others, resamples, seed),
+    )
 
 
 def _fragments(path: str | Path) -> Iterator[Fragment]:

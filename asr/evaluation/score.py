@@ -103,6 +103,8 @@ def score(
             if target == "text" or tally.ids
         ),
         labels=(),
+        marks=None,
+        baseline_marks=None,
         speed=_speed(decode_seconds, audio_seconds),
         baseline_speed=_speed(baseline_decode_seconds, audio_seconds),
         resamples=resamples,

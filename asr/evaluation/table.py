@@ -87,6 +87,8 @@ def _told(told: LabelScores) -> Iterator[str]:
     )
     if told.question_auc is not None and told.question_f1 is not None:
         yield f"question: AUC {_percent(told.question_auc)} %, F1 {_percent(told.question_f1)} %"
+    if told.question_false is not None:
+        yield f"question: heard in {_percent(told.question_false)} % of what is none"
 
 
 def _percent(estimate: Estimate, sign: str = "") -> str:
@@ -124,6 +126,12 @@ def _remarks(report: EvaluationReport, scores: TargetScores) -> Iterator[str]:
 
 
 def _footer(report: EvaluationReport) -> Iterator[str]:
+    for name, marks in ((report.system, report.marks), (report.baseline, report.baseline_marks)):
+        if marks is not None:
+            yield (
+                f"{name}: question marks in the text of {marks.fragments} fragments: F1 {_percent(marks.f1)} %, false "
+                f"ones on {_percent(marks.false)} % of what is no question"
+            )
     audio = f"{report.targets[0].overall.audio_seconds:.0f} s of audio"
     without = f" in all but {report.without_duration} of them" if report.without_duration else ""
     yield f"{report.fragments} fragments, {audio}{without}"

@@ -19,11 +19,15 @@ class Answer:
 
     Attributes:
         label: The most probable label, or "unknown" where that is under the head's threshold.
-        scores: The probability of every label that is possible.
+        scores: The probability of every label that is possible; empty where nothing can be told.
     """
 
     label: str
     scores: dict[str, float]
+
+
+# Of a clip in which nothing is said, or in a language that the head has never heard.
+NOTHING = Answer(UNKNOWN, {})
 
 
 def answers(
@@ -47,7 +51,10 @@ def answers(
     head = model.head(name)
     chances = head.probabilities(head(encoded.layers, count_states(num_samples), languages, dialects))
     found = []
-    for row in chances.tolist():
+    for language, row in zip(languages, chances.tolist(), strict=True):
+        if head.spec.heard and language not in head.spec.heard:
+            found.append(NOTHING)
+            continue
         scores = {label: chance for label, chance in zip(head.spec.labels, row, strict=True) if chance > 0}
         label = max(scores, key=lambda label: scores[label], default=UNKNOWN)
         sure = scores.get(label, 0.0) >= head.spec.threshold

@@ -6,12 +6,13 @@ Shapes: B batch, N samples.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import expit
 from whisper.decoding import DecodingResult
 from whisper.tokenizer import get_tokenizer
 
@@ -23,19 +24,19 @@ from asr.fragment import Fragment
 from asr.inference.batches import BATCH_SECONDS, WORKERS, Pool, in_order, read_ahead
 from asr.inference.bias import ExpressionBias
 from asr.inference.decoding import DecodeOptions, decode, detect_language
-from asr.inference.heads import Answer, answers
+from asr.inference.heads import NOTHING, Answer, answers
+from asr.inference.punctuation import has_words, punctuated, question_log_odds
 from asr.model.checkpoint import Checkpoint, load_checkpoint
 from asr.model.features import MAX_SAMPLES
 from asr.model.heads import HEAD_NAMES, HeadName
 from asr.model.network import Encoded
-from asr.transcript import UNKNOWN, Segment, Transcript
+from asr.prosody import enough_voice
+from asr.transcript import Punctuation, Segment, Transcript
 
 Samples = npt.NDArray[np.float32]
 # What can be transcribed: a recording's path, a fragment, or mono samples at 16 kHz.
 Audio = str | Path | Fragment | Samples
 
-# What is told of a clip in which nothing is said.
-_NOTHING = Answer(UNKNOWN, {})
 _MAX_SECONDS = MAX_SAMPLES // SAMPLE_RATE
 # Batches that are read ahead, to choose those of like length from.
 _POOLED_BATCHES = 8
@@ -43,13 +44,14 @@ _POOLED_BATCHES = 8
 
 @dataclass(frozen=True, slots=True)
 class _Clip:
-    """One item, loaded: samples float32 [N]; a language of None is to be detected."""
+    """One item, loaded: samples float32 [N], with enough voice for the heads or not; no language: to be detected."""
 
     number: int
     id: str
     samples: Samples
     language: str | None
     dialect: str | None
+    voiced: bool = False
 
 
 class Transcriber:
@@ -185,7 +187,9 @@ class Transcriber:
         def load(numbered: tuple[int, Audio | AsrError]) -> tuple[int, _Clip | AsrError]:
             number, item = numbered
             try:
-                return number, self._load(number, item, language, dialect)
+                clip = self._load(number, item, language, dialect)
+                # Here, in the thread that loads: it costs as much as a tenth of the encoder.
+                return number, replace(clip, voiced=enough_voice(clip.samples)) if self.heads else clip
             except AsrError as error:
                 return number, error
 
@@ -236,10 +240,16 @@ class Transcriber:
                 for kind in sorted(set(kinds)):
                     rows = [row for row, found in enumerate(kinds) if found == kind]
                     bias, lexicon = (self._bias, self.lexicon) if kind[1] else (None, None)
-                    results = decode(self._model, encoded.select(rows), kind[0], self.options, bias)
-                    heard += [
-                        _transcript(clips[row], result, lexicon, told[row])
+                    part = encoded.select(rows)
+                    results = decode(self._model, part, kind[0], self.options, bias)
+                    answered = [
+                        told[row] if has_words(result.text) else dict.fromkeys(told[row], NOTHING)
                         for row, result in zip(rows, results, strict=True)
+                    ]
+                    marks = self._punctuate(part, results, answered, kind[0])
+                    heard += [
+                        _transcript(clips[row], result, lexicon, *rest)
+                        for row, result, *rest in zip(rows, results, answered, marks, strict=True)
                     ]
         except torch.OutOfMemoryError as error:
             raise AsrError(
@@ -256,11 +266,30 @@ class Transcriber:
         # The dialect first: what a tune means is learnt per dialect.
         for name in self.heads:
             found = answers(self._model, name, encoded, num_samples, languages, dialects)
-            for answered, answer in zip(told, found, strict=True):
-                answered[name] = answer
+            for clip, answered, answer in zip(clips, told, found, strict=True):
+                # A head answers anything, noise too.
+                answered[name] = answer if clip.voiced else NOTHING
             if name == "dialect":
                 dialects = [given or answer.label for given, answer in zip(dialects, found, strict=True)]
         return told
+
+    def _punctuate(
+        self, encoded: Encoded, results: list[DecodingResult], told: list[dict[HeadName, Answer]], language: str
+    ) -> list[Punctuation | None]:
+        """The final mark of each text, where the voice has a say in it."""
+        found: list[Punctuation | None] = [None] * len(results)
+        fusion = self._model.head("intonation").spec.fusion if "intonation" in self.heads else None
+        rows = [row for row, answer in enumerate(told) if fusion is not None and answer["intonation"].scores]
+        if fusion is None or not rows:
+            return found
+        texts = [results[row].text for row in rows]
+        odds = question_log_odds(self._model, encoded.select(rows), texts, language)
+        for row, words in zip(rows, odds, strict=True):
+            voice = told[row]["intonation"].scores.get("question", 0.0)
+            chance = fusion.p_question(words, voice)
+            mark = "?" if chance >= fusion.threshold else "."
+            found[row] = Punctuation(mark, chance, float(expit(words)), voice)
+        return found
 
     def _serves(self, language: str, clip: _Clip) -> bool:
         """Whether there is a lexicon, and it serves the clip."""
@@ -335,33 +364,38 @@ def _too_long(what: str, seconds: float) -> AudioError:
 
 
 def _transcript(
-    clip: _Clip, result: DecodingResult, lexicon: Lexicon | None, told: dict[HeadName, Answer]
+    clip: _Clip,
+    result: DecodingResult,
+    lexicon: Lexicon | None,
+    told: dict[HeadName, Answer],
+    punctuation: Punctuation | None,
 ) -> tuple[int, Transcript]:
     duration = len(clip.samples) / SAMPLE_RATE
+    text = result.text
+    if punctuation is not None:
+        text = punctuated(text, result.language, punctuation.mark == "?")
     segment = Segment(
         start=0.0,
         end=duration,
-        text=result.text,
+        text=text,
         avg_logprob=result.avg_logprob,
         no_speech_prob=result.no_speech_prob,
         compression_ratio=result.compression_ratio,
     )
     dialect, intonation, tune = (told.get(name) for name in HEAD_NAMES)
-    if not result.text:
-        # A head answers anything; where no word was heard, there was no voice to have a tune.
-        dialect, intonation, tune = None if dialect is None else _NOTHING, None, None
     return clip.number, Transcript(
         id=clip.id,
-        text=result.text,
+        text=text,
         language=result.language,
         dialect=clip.dialect or (None if dialect is None else dialect.label),
         duration=duration,
-        segments=(segment,) if result.text else (),
-        expressions=() if lexicon is None else lexicon.find(result.text),
-        text_standard=None if lexicon is None else lexicon.standardise(result.text),
+        segments=(segment,) if text else (),
+        expressions=() if lexicon is None else lexicon.find(text),
+        text_standard=None if lexicon is None else lexicon.standardise(text),
         dialect_scores={} if dialect is None else dialect.scores,
         intonation=None if intonation is None else intonation.label,
         intonation_scores={} if intonation is None else intonation.scores,
         tune=None if tune is None else tune.label,
         tune_scores={} if tune is None else tune.scores,
+        punctuation=punctuation,
     )

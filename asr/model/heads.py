@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from scipy.special import expit, logit
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,6 +28,32 @@ _NEVER = -1e4
 
 
 @dataclass(frozen=True, slots=True)
+class Fusion:
+    """How the decoder's log-odds of a question mark and the voice's of a question become one: a logistic regression.
+
+    Attributes:
+        words: Weight of the decoder's.
+        voice: Weight of the voice's.
+        bias: Added to both.
+        threshold: Probability from which on it is a question.
+    """
+
+    words: float
+    voice: float
+    bias: float
+    threshold: float
+
+    def p_question(self, words: float, p_voice: float) -> float:
+        """The probability of a question.
+
+        Args:
+            words: The decoder's log-odds of "?" against ".".
+            p_voice: The probability that the head gives the label "question".
+        """
+        return float(expit(self.words * words + self.voice * log_odds(p_voice) + self.bias))
+
+
+@dataclass(frozen=True, slots=True)
 class HeadSpec:
     """What a head answers, and how sure it must be.
 
@@ -36,6 +63,9 @@ class HeadSpec:
         dialects: Dialects with a bias of their own (intonation: what is a question is learnt per dialect).
         temperature: Divides the logits, so that probabilities hold on development data.
         threshold: Under this probability the answer is "unknown".
+        heard: Whisper's languages that it has learnt from; the answer in another one is "unknown". Empty where that
+            is not known, in older checkpoints.
+        fusion: How its answer and the decoder's become a text's final mark (intonation); None where not learnt.
     """
 
     labels: tuple[str, ...]
@@ -43,6 +73,8 @@ class HeadSpec:
     dialects: tuple[str, ...] = ()
     temperature: float = 1.0
     threshold: float = 0.0
+    heard: tuple[str, ...] = ()
+    fusion: Fusion | None = None
 
     def __post_init__(self) -> None:
         if self.languages and len(self.languages) != len(self.labels):
@@ -150,6 +182,11 @@ class Head(nn.Module):
         }
         spoken = languages if self.spec.languages else ("",) * len(labels)
         return torch.tensor([numbers.get(pair, ignored) for pair in zip(labels, spoken, strict=True)])
+
+
+def log_odds(probability: float) -> float:
+    """Natural log of p / (1 - p); of what is nearer than 1e-6 to none or all, that of 1e-6."""
+    return float(logit(min(max(probability, 1e-6), 1 - 1e-6)))
 
 
 def _middle(layers: int) -> Tensor:

@@ -73,6 +73,7 @@ def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[H
     counts: dict[HeadName, Counter[str]] = {name: Counter() for name in options.weights}
     languages: Counter[tuple[str, str]] = Counter()
     dialects: dict[HeadName, set[str]] = {name: set() for name in options.weights}
+    heard: dict[HeadName, set[str]] = {name: set() for name in options.weights}
     for manifest in manifests if counts else ():
         for _, item in read_numbered(manifest):
             if not isinstance(item, Fragment):
@@ -81,6 +82,7 @@ def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[H
                 label = getattr(item, name)
                 if label is not None:
                     counter[label] += 1
+                    heard[name].add(item.language)
                     if name != "dialect" and item.dialect is not None:
                         dialects[name].add(item.dialect)
             if item.dialect is not None:
@@ -101,7 +103,7 @@ def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[H
                 max((count, language) for (label, language), count in languages.items() if label == dialect)[1]
                 for dialect in kept
             )
-        spec = HeadSpec(tuple(kept), owners, tuple(sorted(dialects[name])))
+        spec = HeadSpec(tuple(kept), owners, tuple(sorted(dialects[name])), heard=tuple(sorted(heard[name])))
         found[name] = HeadLabels(spec, _balanced([counter[label] for label in kept]))
     return found
 
