@@ -178,8 +178,8 @@ def enough_voice(samples: npt.NDArray[np.generic]) -> bool:
         found = _detector(1).detect(heard[max(0, end - stretch) : end], SAMPLE_RATE, _F0_MIN, _F0_MAX)
         voiced = found.confidence >= _VOICED
         moves = 12 * np.abs(np.diff(np.log2(found.pitch_hz))) >= _MOVES
-        pitched += np.count_nonzero(voiced[1:] & voiced[:-1])
-        moving += np.count_nonzero(voiced[1:] & voiced[:-1] & moves)
+        pitched += int(np.count_nonzero(voiced[1:] & voiced[:-1]))
+        moving += int(np.count_nonzero(voiced[1:] & voiced[:-1] & moves))
         if moving * _FRAME >= _ENOUGH_VOICE and moving >= _MOVING * pitched:
             return True
     return False

@@ -15,9 +15,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from whisper.model import Whisper
 
+import asr.prosody as module
 from asr.errors import AudioError
 from asr.model.network import DialectWhisper
-from asr.prosody import FEATURE_NAMES, Pitch, Prosody, features, prosody_of, semitones, speaker_reference, track
+from asr.prosody import (
+    FEATURE_NAMES,
+    Pitch,
+    Prosody,
+    enough_voice,
+    features,
+    prosody_of,
+    semitones,
+    speaker_reference,
+    track,
+)
 
 RATE = 16000
 MARGIN = np.zeros(RATE // 5, np.float32)
@@ -265,6 +276,11 @@ SOUNDS = {
 }
 
 
+def wavering(seconds: float) -> np.ndarray:
+    """A voice as people have one: its pitch is never still."""
+    return voice(150 + 30 * np.sin(np.arange(round(RATE * seconds)) / RATE * 15))
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", SOUNDS)
 def test_every_sound_has_finite_features(name: str) -> None:
@@ -278,6 +294,44 @@ def test_every_sound_has_finite_features(name: str) -> None:
         assert not pitch.voiced.any()
     if name == "clipped":
         assert prosody.slope == pytest.approx(12, abs=0.5)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", sorted(SOUNDS.keys() - {"clipped"}))
+def test_what_is_no_voice_is_not_enough(name: str) -> None:
+    # "beyond full scale" holds one pitch, as no voice does.
+    assert enough_voice(SOUNDS[name]) is False
+
+
+def plucked(*chord: float) -> np.ndarray:
+    times = np.arange(RATE // 2) / RATE
+    return np.asarray(sum(np.sin(2 * np.pi * hz * times) for hz in chord) * np.exp(-4 * times), np.float32)
+
+
+@pytest.mark.parametrize(
+    "notes", [[(261.6, 329.6, 392.0)], [(220.0, 330.0)], [(261.6,), (293.7,), (329.6,), (349.2,), (392.0,)]]
+)
+def test_an_instrument_is_no_voice(notes: list[tuple[float, ...]]) -> None:
+    music = np.tile(np.concatenate([plucked(*chord) for chord in notes]), 6)
+    assert track(music).voiced.mean() > 0.5 and not enough_voice(music)
+
+
+@pytest.mark.parametrize(("seconds", "enough"), [(0.1, False), (0.2, False), (0.4, True), (3.0, True)])
+def test_a_syllable_is_enough_and_a_bit_of_one_is_not(seconds: float, enough: bool) -> None:
+    assert enough_voice(wavering(seconds)) is enough
+    around = np.concatenate([MARGIN, wavering(seconds), np.zeros(9 * RATE, np.float32)])
+    assert enough_voice(around) is enough, "it looks back to where it was said"
+    assert enough_voice(around * np.float32(0.02)) is enough
+
+
+def test_no_more_is_listened_to_than_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = []
+    real = module._detector(1).detect
+    monkeypatch.setattr(
+        module._detector(1), "detect", lambda samples, *rest: heard.append(len(samples)) or real(samples, *rest)
+    )
+    assert enough_voice(wavering(20.0))
+    assert heard == [2 * RATE]
 
 
 def test_nothing_said_is_nothing_done() -> None:

@@ -248,8 +248,8 @@ class Transcriber:
                     ]
                     marks = self._punctuate(part, results, answered, kind[0])
                     heard += [
-                        _transcript(clips[row], result, lexicon, *rest)
-                        for row, result, *rest in zip(rows, results, answered, marks, strict=True)
+                        _transcript(clips[row], result, lexicon, of, mark)
+                        for row, result, of, mark in zip(rows, results, answered, marks, strict=True)
                     ]
         except torch.OutOfMemoryError as error:
             raise AsrError(

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
+from scipy.special import expit
+from sklearn.metrics import f1_score
 from typer.testing import CliRunner
 from whisper.model import Whisper
 
+import asr.evaluation.calibrate as module
+from asr import Transcriber
 from asr.cli import app
 from asr.errors import ConfigError
-from asr.evaluation.calibrate import calibrate
-from asr.fragment import read_manifest, write_manifest
+from asr.evaluation.calibrate import calibrate, learn_fusion
+from asr.fragment import Fragment, read_manifest, write_manifest
+from asr.inference.decoding import DecodeOptions
+from asr.inference.punctuation import asks
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from asr.model.heads import HeadSpec
+from asr.model.interpolate import interpolate
 from asr.model.network import DialectWhisper
+from asr.transcript import Transcript
 
 
 @pytest.fixture
@@ -60,6 +72,85 @@ def test_the_command(model: DialectWhisper, labelled: Path, tmp_path: Path) -> N
     before, after = (load_checkpoint(tmp_path / name).model.head("intonation") for name in ("a.pt", "b.pt"))
     assert after.spec.temperature > before.spec.temperature == 1.0
     assert torch.equal(before.out.weight, after.out.weight)
+
+
+def asked_and_not(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Who asks, the decoder's log-odds, the voice's probability, and the decoder's marks: each source knows a part."""
+    random = np.random.default_rng(0)
+    asked = random.random(count) < 0.4
+    words = random.normal(np.where(asked, 1.0, -1.0), 2.0)
+    voice = expit(random.normal(np.where(asked, 1.5, -1.5), 1.5))
+    return asked, words, voice, words > 0
+
+
+def test_both_sources_tell_more_than_either_without_more_false_marks() -> None:
+    asked, words, voice, own = asked_and_not(2000)
+    fusion = learn_fusion(words.tolist(), voice.tolist(), asked, own)
+    fused = np.array([fusion.p_question(*pair) for pair in zip(words, voice, strict=True)])
+    # Two normal sources of known means and spreads have these weights: twice the mean over the variance.
+    assert fusion.words == pytest.approx(2 * 1.0 / 2.0**2, abs=0.07)
+    assert fusion.voice == pytest.approx(2 * 1.5 / 1.5**2, abs=0.15)
+    assert fusion.bias == pytest.approx(np.log(0.4 / 0.6), abs=0.15)
+    marks = fused >= fusion.threshold
+    assert f1_score(asked, marks) > max(f1_score(asked, own), f1_score(asked, voice > 0.5)) + 0.02
+    assert marks[~asked].mean() <= own[~asked].mean()
+    # Whatever other threshold is allowed is no better.
+    others = [fused >= edge for edge in fused if (fused >= edge)[~asked].mean() <= own[~asked].mean()]
+    assert f1_score(asked, marks) == pytest.approx(max(f1_score(asked, other) for other in others))
+
+
+def test_a_model_that_writes_no_mark_puts_none_that_is_false() -> None:
+    asked, _, voice, _ = asked_and_not(400)
+    never = np.zeros(400, bool)
+    fusion = learn_fusion([-8.0] * 400, voice.tolist(), asked, never)
+    marks = np.array([fusion.p_question(-8.0, chance) >= fusion.threshold for chance in voice])
+    assert marks[asked].any() and not marks[~asked].any()
+
+
+@pytest.fixture
+def spoken(tmp_path: Path, voice: Callable[..., np.ndarray]) -> Path:
+    """Enough questions and statements to learn a fusion from."""
+    fragments = []
+    for number in range(44):
+        soundfile.write(tmp_path / f"{number}.wav", voice(0.5, number), 16000)
+        kind = "question" if number % 2 else "statement"
+        fragments.append(
+            Fragment(id=f"{number}", audio=f"{tmp_path}/{number}.wav", text="x", language="en", intonation=kind)
+        )
+    write_manifest(fragments, tmp_path / "spoken.jsonl")
+    return tmp_path / "spoken.jsonl"
+
+
+def test_the_fusion_is_learnt_kept_and_told(
+    model: DialectWhisper, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A random model finds no end.
+    monkeypatch.setattr(module, "decode", partial(module.decode, options=DecodeOptions(max_tokens=6)))
+    save_checkpoint(model, CheckpointInfo("tiny"), tmp_path / "a.pt")
+    paths = [str(tmp_path / "a.pt"), str(spoken), "--output", str(tmp_path / "b.pt")]
+    result = CliRunner().invoke(app, ["calibrate", *paths])
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.stdout.splitlines() if line.startswith("question marks by ")]
+    assert [line.split(" on ")[0] for line in lines] == [
+        f"question marks by {source}" for source in ("words", "voice", "words and voice")
+    ]
+    loaded = load_checkpoint(tmp_path / "b.pt")
+    fusion = loaded.model.head("intonation").spec.fusion
+    assert fusion is not None and 0 < fusion.threshold <= 1
+    assert interpolate(loaded, loaded, 0.5).model.head("intonation").spec.fusion == fusion
+    # The transcriber puts the very marks that were counted.
+    heard = list(Transcriber(loaded, options=DecodeOptions(max_tokens=6)).transcribe_many(read_manifest(spoken)))
+    asked = np.array([item.intonation == "question" for item in read_manifest(spoken)])
+    marks = np.array([isinstance(item, Transcript) and asks(item.text, "en") for item in heard])
+    assert (
+        f"F1 {f1_score(asked, marks, zero_division=0.0):.3f}, false ones on {100 * marks[~asked].mean():.1f} %"
+        in lines[2]
+    )
+
+
+def test_too_few_questions_teach_no_fusion(model: DialectWhisper, labelled: Path) -> None:
+    (found,) = calibrate(model, [labelled], risk=0.5)
+    assert found.marks is None and model.head("intonation").spec.fusion is None
 
 
 def test_there_must_be_something_to_calibrate(model: DialectWhisper, tiny_whisper: Whisper, corpus: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
-from asr.evaluation.labels import score_labels
+from asr.evaluation.labels import score_labels, score_marks
 from asr.fragment import Fragment
 from asr.transcript import UNKNOWN, Transcript
 
@@ -52,6 +54,25 @@ def test_all_figures_against_scikit_learn() -> None:
     assert sum(told.confusion[i][i] for i in range(3)) == sum(a == b for a, b in zip(truth, best, strict=True))
     for estimate in (told.f1, told.question_auc, told.question_f1):
         assert estimate.clusters == 7 and estimate.low is not None and estimate.low < estimate.value < estimate.high
+
+
+def test_final_marks_against_scikit_learn() -> None:
+    fragments, transcripts = corpus(200)
+    random = np.random.default_rng(1)
+    texts = [replace(item, text=f"you like it{random.choice(['?', '.', ''])}") for item in transcripts]
+    found = score_marks(fragments, [None, *texts[1:]], resamples=50, seed=0)
+    asks = np.array([fragment.intonation == "question" for fragment in fragments[1:]])
+    marks = np.array([item.text.endswith("?") for item in texts[1:]])
+    assert found is not None and found.fragments == 199
+    assert found.f1.value == pytest.approx(f1_score(asks, marks))
+    assert found.false.value == pytest.approx(1 - recall_score(~asks, ~marks))
+    assert found.false.clusters == 7 and found.false.low is not None and found.false.low < found.false.value
+    (told,) = score_labels(fragments, transcripts, resamples=10, seed=0)
+    best = [max(item.intonation_scores, key=lambda kind: item.intonation_scores[kind]) for item in transcripts]
+    wrong = [label == "question" for label, item in zip(best, fragments, strict=True) if item.intonation != "question"]
+    assert told.question_false is not None and told.question_false.value == pytest.approx(np.mean(wrong))
+    assert score_marks(fragments, [None] * 200, 10, 0) is None
+    assert score_marks([item.replace(intonation="statement") for item in fragments], texts, 10, 0) is None
 
 
 def test_ties_count_by_half() -> None:

