@@ -65,7 +65,8 @@ def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[H
     """Find the labels of the heads that are trained, in one pass over the manifests.
 
     A dialect belongs to the language that it is annotated under most often. The intonation of a fragment whose dialect
-    is known is learnt with a bias of that dialect.
+    is known is learnt with a bias of that dialect. A head answers in the languages in which as many fragments have a
+    label for it as a label needs.
 
     Raises:
         ConfigError: A head has fewer than two labels to tell apart.
@@ -73,7 +74,7 @@ def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[H
     counts: dict[HeadName, Counter[str]] = {name: Counter() for name in options.weights}
     languages: Counter[tuple[str, str]] = Counter()
     dialects: dict[HeadName, set[str]] = {name: set() for name in options.weights}
-    heard: dict[HeadName, set[str]] = {name: set() for name in options.weights}
+    heard: dict[HeadName, Counter[str]] = {name: Counter() for name in options.weights}
     for manifest in manifests if counts else ():
         for _, item in read_numbered(manifest):
             if not isinstance(item, Fragment):
@@ -82,7 +83,7 @@ def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[H
                 label = getattr(item, name)
                 if label is not None:
                     counter[label] += 1
-                    heard[name].add(item.language)
+                    heard[name][item.language] += 1
                     if name != "dialect" and item.dialect is not None:
                         dialects[name].add(item.dialect)
             if item.dialect is not None:
@@ -103,7 +104,8 @@ def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[H
                 max((count, language) for (label, language), count in languages.items() if label == dialect)[1]
                 for dialect in kept
             )
-        spec = HeadSpec(tuple(kept), owners, tuple(sorted(dialects[name])), heard=tuple(sorted(heard[name])))
+        known = tuple(sorted(language for language, count in heard[name].items() if count >= options.least))
+        spec = HeadSpec(tuple(kept), owners, tuple(sorted(dialects[name])), heard=known)
         found[name] = HeadLabels(spec, _balanced([counter[label] for label in kept]))
     return found
 

@@ -52,6 +52,9 @@ def test_labels_are_those_of_all_manifests_with_their_languages(tmp_path: Path) 
     assert found["dialect"].spec.languages == ("en", "fr", "fr")
     assert found["intonation"].spec.labels == ("question", "statement")
     assert found["intonation"].spec.dialects == ("en-GB", "fr-FR")
+    assert found["intonation"].spec.heard == ("en", "fr")
+    rare = manifest(tmp_path / "c.jsonl", ("de", "de-AT", "question"), copies=2)
+    assert head_labels([one, two, rare], HeadOptions(intonation=0.5, least=3))["intonation"].spec.heard == ("en", "fr")
     assert "tune" not in found
 
 
