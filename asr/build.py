@@ -37,7 +37,7 @@ def run_training(config: TrainConfig) -> Path:
     # Before anything that takes long: a development manifest, for one, is first read after many steps.
     for manifest in (*config.data.train, *config.data.dev):
         next(read_numbered(manifest), None)
-    batch = BatchOptions(config.data.margin, config.data.timestamps, config.augment.speeds)
+    batch = BatchOptions(config.data.margin, config.data.timestamps, config.augment.speeds, config.data.tags)
     if config.resume is None:
         _start(config, folder)
     loaded = load_checkpoint(config.model.name)
@@ -50,9 +50,13 @@ def run_training(config: TrainConfig) -> Path:
     for name in learnt:
         model.head(name).requires_grad_(True)
     adapt(model, config.adapter.mode, config.adapter.lora)
+    dialects = _dialects(config.data.train)
+    # Heads alone teach the decoder nothing.
+    told = dialects if config.data.tags and config.adapter.mode != "heads_only" else {}
     info = CheckpointInfo(
         base_model=loaded.info.base_model,
-        dialects=loaded.info.dialects | _dialects(config.data.train),
+        dialects=loaded.info.dialects | dialects,
+        tags=tuple(sorted({*loaded.info.tags, *told})),
         training_config=plain(config),
         manifests={path: _sha256(path) for path in config.data.train},
     )
@@ -95,20 +99,20 @@ def run_evaluation(config: EvaluateConfig) -> None:
         AsrError: Something a user can mend.
     """
 
-    def transcriber(name: str) -> Transcriber:
+    def transcriber(name: str, tag: str) -> Transcriber:
         return Transcriber(
             name,
             device=config.device,
             batch_seconds=config.batch_seconds,
-            options=DecodeOptions(beam_size=config.decode.beam_size, bias=config.decode.bias),
+            options=DecodeOptions(beam_size=config.decode.beam_size, bias=config.decode.bias, tag=tag),
             workers=config.workers,
             lexicon=config.decode.lexicon,
         )
 
     report = evaluate(
-        transcriber(config.checkpoint),
+        transcriber(config.checkpoint, config.decode.tag),
         config.test,
-        baseline=None if config.baseline is None else transcriber(config.baseline),
+        baseline=None if config.baseline is None else transcriber(config.baseline, config.baseline_tag),
         system_name=config.checkpoint,
         baseline_name=config.baseline or "",
         resamples=config.resamples,

@@ -67,12 +67,13 @@ class AdapterConfig:
 
 @dataclass(frozen=True, slots=True)
 class DataConfig(DataOptions):
-    """Group ``data``; `asr.data.batch.BatchOptions` says what the last two mean. One manifest needs no list."""
+    """Group ``data``; `asr.data.batch.BatchOptions` says what the last three mean. One manifest needs no list."""
 
     train: Paths
     dev: Paths = ()
     margin: tuple[float, float] = (0.1, 1.0)
     timestamps: float = 0.1
+    tags: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +113,13 @@ class DecodeConfig:
         beam_size: None decodes greedily.
         lexicon: File of a dialect's expressions, to lead the search to; None leads to none.
         bias: Natural-log bonus of every token of an expression; 0 only annotates.
+        tag: Which dialect the decoder is told; `asr.inference.decoding.DecodeOptions` says how.
     """
 
     beam_size: int | None = None
     lexicon: str | None = None
     bias: Annotated[float, Field(ge=0, allow_inf_nan=False)] = BIAS
+    tag: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ class EvaluateConfig:
         baseline: What it is compared with on the same fragments; None compares with nothing.
         output: The JSON file of the report; None writes none.
         decode: How both search for text.
+        baseline_tag: In the place of ``decode.tag`` for the baseline.
         device: ``cpu``, ``cuda`` or ``auto``.
         batch_seconds: Most seconds of encoder window decoded at once.
         workers: Threads that load audio.
@@ -141,6 +145,7 @@ class EvaluateConfig:
     baseline: str | None = None
     output: str | None = None
     decode: DecodeConfig = field(default_factory=DecodeConfig)
+    baseline_tag: str = "auto"
     device: str = "auto"
     batch_seconds: float = BATCH_SECONDS
     workers: int = WORKERS

@@ -58,6 +58,12 @@ def transcribe(
     bias: Annotated[
         float, typer.Option(min=0, help="Natural-log bonus per token of the lexicon's expressions; 0 only annotates.")
     ] = BIAS,
+    tag: Annotated[
+        str,
+        typer.Option(
+            help="Dialect told to a model that was taught its tag: auto (given, else heard), given, never, or a tag."
+        ),
+    ] = "auto",
     batch_seconds: Annotated[
         float, typer.Option(help="Most seconds decoded at once; more is faster and takes more memory.")
     ] = BATCH_SECONDS,
@@ -82,7 +88,7 @@ def transcribe(
         if run.skipped < found.jobs:
             jobs = (job for job in find_jobs(inputs, folder) if overwrite or not _done(job, wanted))
             with Console(stderr=True).status(f"loading {model}"):
-                transcriber = _load(model, device, batch_seconds, beam_size, workers, lexicon, bias)
+                transcriber = _load(model, device, batch_seconds, beam_size, workers, lexicon, bias, tag)
             run.transcribe(transcriber, jobs, found.jobs - run.skipped, language, dialect)
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from error
@@ -108,6 +114,7 @@ def _load(
     workers: int,
     lexicon: Path | None,
     bias: float,
+    tag: str,
 ) -> Transcriber:
     from asr.inference.decoding import DecodeOptions
     from asr.inference.transcriber import Transcriber
@@ -116,7 +123,7 @@ def _load(
         model,
         device=device,
         batch_seconds=batch_seconds,
-        options=DecodeOptions(beam_size=beam_size, bias=bias),
+        options=DecodeOptions(beam_size=beam_size, bias=bias, tag=tag),
         workers=workers,
         lexicon=lexicon,
     )

@@ -31,6 +31,8 @@ class BatchOptions:
         margin: Least and most seconds of silence after a fragment in a tight window.
         timestamps: Share of fragments whose label asks for times; without any the model forgets them.
         speeds: Factors of tempo and pitch, one per batch; 1.1 is faster.
+        tags: Share of fragments whose dialect, if they have one, is told to the decoder; the others teach it to do
+            without.
 
     Raises:
         ConfigError: A value cannot work.
@@ -39,12 +41,14 @@ class BatchOptions:
     margin: tuple[float, float] = (0.1, 1.0)
     timestamps: float = 0.1
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+    tags: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin[0] <= self.margin[1]:
             raise ConfigError(f"margin must be two rising numbers of seconds from 0 on, found {list(self.margin)}")
-        if not 0 <= self.timestamps <= 1:
-            raise ConfigError(f"timestamps is a share from 0 to 1, found {self.timestamps}")
+        for name, share in (("timestamps", self.timestamps), ("tags", self.tags)):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"{name} is a share from 0 to 1, found {share}")
         if not self.speeds or not all(0.5 <= speed <= 2 for speed in self.speeds):
             raise ConfigError(f"speeds must be one or more factors from 0.5 to 2, found {list(self.speeds)}")
 
@@ -125,12 +129,19 @@ class BatchLoader(Dataset[Batch]):
                 f"no recording of a batch can be read (fragments {names:.200}), the last one because {fault}; "
                 "run `asr validate`"
             ) from fault
-        labels = []
-        for fragment, clip in zip(heard, clips, strict=True):
-            timed = chance.random() < self.options.timestamps
-            seconds = len(clip) / SAMPLE_RATE / speed if timed else None
-            labels.append(self.labeller(fragment.text, fragment.language, seconds))
+        timed = [chance.random() < self.options.timestamps for _ in heard]
         margin = [round(chance.uniform(*self.options.margin) * SAMPLE_RATE) for _ in heard]
+        # Drawn last: whatever their share, all else is as it is without tags.
+        tagged = [chance.random() < self.options.tags for _ in heard]
+        labels = [
+            self.labeller(
+                fragment.text,
+                fragment.language,
+                len(clip) / SAMPLE_RATE / speed if with_times else None,
+                fragment.dialect if with_tag else None,
+            )
+            for fragment, clip, with_times, with_tag in zip(heard, clips, timed, tagged, strict=True)
+        ]
         return Batch(
             audio=_pad([torch.from_numpy(np.array(clip)) for clip in clips], 0.0),
             num_samples=torch.tensor([len(clip) for clip in clips]),

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from whisper.model import Whisper
 from whisper.tokenizer import get_tokenizer
 
+from asr.corpus.validate import MAX_LABEL_TOKENS
+
 # Positions whose answer is not asked for; torch's cross-entropy leaves them out.
 IGNORED = -100
 
@@ -22,7 +24,7 @@ class Label:
     """One fragment's label.
 
     Attributes:
-        tokens: The decoder's input, S tokens, from the start of the transcript on.
+        tokens: The decoder's input, S tokens: a dialect's tag where one is told, and the transcript from its start on.
         targets: The token that must follow each of them, or IGNORED.
     """
 
@@ -48,31 +50,36 @@ class Labeller:
         if self.multilingual:
             self.languages = get_tokenizer(True, num_languages=self.num_languages).all_language_codes
 
-    def __call__(self, text: str, language: str, seconds: float | None = None) -> Label:
-        """Make a label; language and task are given, not asked for.
+    def __call__(self, text: str, language: str, seconds: float | None = None, dialect: str | None = None) -> Label:
+        """Make a label; dialect, language and task are given, not asked for.
 
         A fragment without text teaches silence: ``<|nospeech|>`` is asked for where Whisper reads it, after the start
-        token, and the end right after the prompt.
+        token, and the end right after what is given.
 
         Args:
             text: What was said, without Whisper's own tokens.
             language: One of `languages`.
             seconds: With times: where speech ends, after a start at 0; None asks for no times.
+            dialect: The tag that is told, in the slot that Whisper keeps for a prompt; None tells none, and none is
+                told beside a text that leaves it no room.
         """
         tokenizer = get_tokenizer(
             self.multilingual, num_languages=self.num_languages, language=language, task="transcribe"
         )
-        prompt = list(tokenizer.sot_sequence)
+        start = list(tokenizer.sot_sequence)
         silent = not text.strip()
         words = [] if silent else tokenizer.encode(" " + text.strip())
         if seconds is None or silent:
-            prompt.append(tokenizer.no_timestamps)
+            start.append(tokenizer.no_timestamps)
             answer = [*words, tokenizer.eot]
         else:
             begin = tokenizer.timestamp_begin
             answer = [begin, *words, begin + round(seconds / _TIME_STEP), tokenizer.eot]
-        # The last token of the prompt is followed by the answer.
-        given = [IGNORED] * (len(prompt) - 1)
+        told = [] if dialect is None else [tokenizer.sot_prev, *tokenizer.encode(" " + dialect.strip())]
+        if len(told) + len(start) + len(answer) > MAX_LABEL_TOKENS:
+            told = []
+        # The last token that is given is followed by the answer.
+        given = [IGNORED] * (len(told) + len(start) - 1)
         if silent:
-            given[0] = tokenizer.no_speech
-        return Label(tuple(prompt + answer[:-1]), tuple(given + answer))
+            given[len(told)] = tokenizer.no_speech
+        return Label((*told, *start, *answer[:-1]), (*given, *answer))

@@ -69,8 +69,9 @@ class UsableFragments:
     """The fragments of a manifest that can be learnt from; iterating again reads it again.
 
     Left out is a fragment that is over 30 s, in a language that the model does not know, with a label over 448 tokens
-    or with Whisper's own tokens in its text, or whose duration is neither given nor told by its recording; and so is a
-    broken line. The first ten are named in the log, once, with their places and without their texts; all are counted.
+    or with Whisper's own tokens in its text or dialect, or whose duration is neither given nor told by its recording;
+    and so is a broken line. The first ten are named in the log, once, with their places and without their texts; all
+    are counted.
 
     Args:
         manifest: The manifest.
@@ -116,8 +117,9 @@ def _usable(item: Fragment | ManifestError, languages: Collection[str] | None) -
     name = f"fragment {item.id!r}"
     if languages is not None and item.language not in languages:
         return f"{name} is in {item.language!r}, which the model does not know"
-    if "<|" in item.text:
-        return f"the text of {name} holds '<|', with which Whisper's own tokens begin; take them out of it"
+    for kind, given in (("text", item.text), ("dialect", item.dialect)):
+        if given is not None and "<|" in given:
+            return f"the {kind} of {name} holds '<|', with which Whisper's own tokens begin; take them out of it"
     if item.duration is None:
         try:
             item = item.replace(duration=probe(item.audio).duration - item.start)

@@ -52,11 +52,7 @@ def evaluate(
     if not test_sets:
         raise AsrError("there is nothing to evaluate on; name a manifest, such as +test.dialect=dev.jsonl")
     fragments = [(name, fragment) for name, path in test_sets.items() for fragment in _fragments(path)]
-    # A head that hears dialects is to be asked for them, not told.
-    asked = "dialect" in system.heads
-    outputs, seconds = _heard(
-        system, [fragment.replace(dialect=None) if asked else fragment for _, fragment in fragments], system_name
-    )
+    outputs, seconds = _heard(system, [item for _, item in fragments], system_name)
     others, other_seconds = (
         (None, None) if baseline is None else _heard(baseline, [item for _, item in fragments], baseline_name)
     )
@@ -73,9 +69,11 @@ def evaluate(
         seed=seed,
     )
     labelled = [fragment for _, fragment in fragments]
+    # What the system was given is no answer of it.
+    asked = labelled if _is_asked(system) else [fragment.replace(dialect=None) for fragment in labelled]
     return replace(
         report,
-        labels=score_labels(labelled, outputs, resamples, seed),
+        labels=score_labels(asked, outputs, resamples, seed),
         marks=score_marks(labelled, outputs, resamples, seed),
         baseline_marks=None if others is None else score_marks(labelled, others, resamples, seed),
     )
@@ -89,12 +87,18 @@ def _fragments(path: str | Path) -> Iterator[Fragment]:
             log.warning("left out: %s", item)
 
 
+def _is_asked(system: Transcriber) -> bool:
+    """Whether dialects are kept from a system: a head that hears them is asked, unless it is to be given them."""
+    return "dialect" in system.heads and system.options.tag != "given"
+
+
 def _heard(system: Transcriber, fragments: list[Fragment], name: str) -> tuple[list[Transcript | None], float]:
     """Return one transcript per fragment, None where it failed, and the seconds that took."""
     began = time.perf_counter()
     outputs: list[Transcript | None] = []
+    given = [fragment.replace(dialect=None) for fragment in fragments] if _is_asked(system) else fragments
     results = track(
-        zip(fragments, system.transcribe_many(fragments), strict=True),
+        zip(fragments, system.transcribe_many(given), strict=True),
         description=name,
         total=len(fragments),
         console=Console(stderr=True),

@@ -28,6 +28,9 @@ class DecodeOptions:
         prompt: Text put before the transcript, in the slot Whisper keeps for it.
         max_tokens: Most tokens of one fragment; None is Whisper's own limit, half the text context.
         bias: Natural-log bonus of every token of an expression, where there is a lexicon; 0 leads to none.
+        tag: Which dialect the decoder is told, if its checkpoint was taught that one's tag: ``auto``, the one that is
+            given, or else the one that a head hears and is sure of; ``given``, the former alone; ``never``, none; or
+            a tag that it is told of everything, to see what a wrong one does.
 
     Raises:
         ConfigError: A number is below 1, or the bias negative or infinite.
@@ -37,6 +40,7 @@ class DecodeOptions:
     prompt: str | None = None
     max_tokens: int | None = None
     bias: float = BIAS
+    tag: str = "auto"
 
     def __post_init__(self) -> None:
         for name, value in (("beam_size", self.beam_size), ("max_tokens", self.max_tokens)):
@@ -101,8 +105,9 @@ def decode(
     language: str,
     options: DecodeOptions | None = None,
     bias: ExpressionBias | None = None,
+    tag: str = "",
 ) -> list[DecodingResult]:
-    """Decode a batch of encoded fragments that share one language.
+    """Decode a batch of encoded fragments that share one language and one dialect.
 
     Args:
         model: The model that made ``encoded``.
@@ -110,6 +115,7 @@ def decode(
         language: Whisper's language code, ignored by English-only models.
         options: Greedy without a prompt when None.
         bias: Leads the search to a lexicon's expressions.
+        tag: Dialect that the decoder is told, in the prompt's slot; empty tells none.
 
     Returns:
         B results in order; their ``audio_features`` are the padded encoder states, and their ``avg_logprob`` is that
@@ -122,7 +128,8 @@ def decode(
         DecodingOptions(
             language=language,
             beam_size=options.beam_size,
-            prompt=options.prompt,
+            # The tag at the end: there it stood in training, and a long prompt is cut at its beginning.
+            prompt=f"{options.prompt or ''} {tag}".strip() or None,
             sample_len=options.max_tokens,
             without_timestamps=True,
             fp16=False,

@@ -37,6 +37,8 @@ Samples = npt.NDArray[np.float32]
 # What can be transcribed: a recording's path, a fragment, or mono samples at 16 kHz.
 Audio = str | Path | Fragment | Samples
 
+# All else that `DecodeOptions.tag` can be is a tag.
+_TAG_MODES = ("auto", "given", "never")
 _MAX_SECONDS = MAX_SAMPLES // SAMPLE_RATE
 # Batches that are read ahead, to choose those of like length from.
 _POOLED_BATCHES = 8
@@ -78,8 +80,8 @@ class Transcriber:
         CheckpointError: The checkpoint cannot be loaded.
         WeightsError: The base model is found nowhere.
         ManifestError: The lexicon cannot be read; a broken line is named.
-        ConfigError: The device, ``batch_seconds`` or ``workers`` cannot work, or the model does not know the lexicon's
-            language.
+        ConfigError: The device, ``batch_seconds`` or ``workers`` cannot work, the model does not know the lexicon's
+            language, or was not taught the tag that is to be told of everything.
     """
 
     def __init__(
@@ -107,6 +109,14 @@ class Transcriber:
             checkpoint.model.to(_find_device(device))
         self.checkpoint = checkpoint
         self._model = checkpoint.model
+        # BCP 47 tags are the same in any case.
+        self._tags = {tag.lower(): tag for tag in checkpoint.info.tags}
+        if self.options.tag not in _TAG_MODES and self.options.tag.lower() not in self._tags:
+            taught = f"it was taught {', '.join(checkpoint.info.tags)}" if self._tags else "it was taught none"
+            raise ConfigError(
+                f"tag {self.options.tag!r} cannot be told: the checkpoint was not taught it ({taught}); choose "
+                f"{', '.join(_TAG_MODES)} or one of those, or train with data.tags above 0"
+            )
         whisper = self._model.whisper
         self.languages: tuple[str, ...] = ("en",)
         if whisper.is_multilingual:
@@ -227,7 +237,7 @@ class Transcriber:
         return _Clip(number, item.id, samples, language, dialect or item.dialect)
 
     def _hear(self, clips: list[_Clip]) -> list[tuple[int, Transcript]]:
-        """Transcribe a batch: one encoder pass, one search per language, with the lexicon and without."""
+        """Transcribe a batch: one encoder pass, one search per language, dialect told, and lexicon or none."""
         # Half precision is for the GPU; on a CPU it would be slower.
         precision = torch.autocast("cuda", torch.float16, enabled=self._model.device.type == "cuda")
         heard = []
@@ -236,17 +246,21 @@ class Transcriber:
                 encoded = self._encode(clips)
                 languages = self._languages(clips, encoded)
                 told = self._ask_heads(clips, encoded, languages)
-                kinds = [(found, self._serves(found, clip)) for found, clip in zip(languages, clips, strict=True)]
+                kinds = [
+                    (language, self._serves(language, clip), self._tag(clip, answered))
+                    for language, clip, answered in zip(languages, clips, told, strict=True)
+                ]
                 for kind in sorted(set(kinds)):
+                    language, serves, tag = kind
                     rows = [row for row, found in enumerate(kinds) if found == kind]
-                    bias, lexicon = (self._bias, self.lexicon) if kind[1] else (None, None)
+                    bias, lexicon = (self._bias, self.lexicon) if serves else (None, None)
                     part = encoded.select(rows)
-                    results = decode(self._model, part, kind[0], self.options, bias)
+                    results = decode(self._model, part, language, self.options, bias, tag)
                     answered = [
                         told[row] if has_words(result.text) else dict.fromkeys(told[row], NOTHING)
                         for row, result in zip(rows, results, strict=True)
                     ]
-                    marks = self._punctuate(part, results, answered, kind[0])
+                    marks = self._punctuate(part, results, answered, language)
                     heard += [
                         _transcript(clips[row], result, lexicon, of, mark)
                         for row, result, of, mark in zip(rows, results, answered, marks, strict=True)
@@ -294,6 +308,15 @@ class Transcriber:
     def _serves(self, language: str, clip: _Clip) -> bool:
         """Whether there is a lexicon, and it serves the clip."""
         return self.lexicon is not None and self.lexicon.serves(language, clip.dialect)
+
+    def _tag(self, clip: _Clip, answered: dict[HeadName, Answer]) -> str:
+        """The dialect that the decoder is told of a clip, as it was taught it; empty for none."""
+        given = clip.dialect
+        # Where the head is not sure, it says "unknown", which is no tag.
+        heard = answered["dialect"].label if "dialect" in answered else None
+        mode = self.options.tag
+        tag = {"auto": given or heard, "given": given, "never": None}.get(mode, mode)
+        return self._tags.get((tag or "").lower(), "")
 
     def _encode(self, clips: list[_Clip]) -> Encoded:
         lengths = [len(clip.samples) for clip in clips]

@@ -39,6 +39,7 @@ class CheckpointInfo:
         window: The window it was trained for.
         margin: Seconds of silence after a fragment in a tight window.
         dialects: Dialect tag to the language it was trained under.
+        tags: Dialects that the decoder was told in training, and can be told since.
         training_config: The resolved training configuration.
         metrics: Figures measured when it was saved.
         manifests: SHA-256 of every training manifest, by its name in the configuration.
@@ -51,6 +52,7 @@ class CheckpointInfo:
     window: Window = "padded"
     margin: float = 0.5
     dialects: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
     training_config: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     manifests: dict[str, str] = field(default_factory=dict)
