@@ -17,7 +17,17 @@ from whisper.model import Whisper
 import asr.build
 from asr import Transcriber, read_manifest
 from asr.build import run_evaluation, run_training
-from asr.config import AdapterConfig, AugmentConfig, DataConfig, EvaluateConfig, ModelConfig, TrainConfig, plain
+from asr.config import (
+    AdapterConfig,
+    AugmentConfig,
+    DataConfig,
+    DecodeConfig,
+    EvaluateConfig,
+    ModelConfig,
+    TrainConfig,
+    plain,
+)
+from asr.data.batch import BatchOptions
 from asr.errors import CheckpointError, ConfigError, ManifestError
 from asr.evaluation import EvaluationReport, score
 from asr.fragment import write_manifest
@@ -25,13 +35,14 @@ from asr.inference.decoding import DecodeOptions
 from asr.model.adapt import LoraOptions
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from asr.model.network import DialectWhisper
+from asr.training.heads import HeadOptions
 from asr.training.run import TrainerOptions
 from asr.training.task import OptimOptions
 
 
 @pytest.fixture
 def config(tiny_whisper: Whisper, corpus: Path, tmp_path: Path) -> TrainConfig:
-    info = CheckpointInfo("tiny-random", dialects={"de-AT": "de"})
+    info = CheckpointInfo("tiny-random", dialects={"de-AT": "de"}, tags=("de-AT",))
     save_checkpoint(DialectWhisper(tiny_whisper), info, tmp_path / "tiny.pt")
     return TrainConfig(
         ModelConfig(str(tmp_path / "tiny.pt"), margin=0.3),
@@ -50,11 +61,19 @@ def test_a_run_and_what_its_checkpoint_says(config: TrainConfig, corpus: Path, t
     assert (info.base_model, info.window, info.margin) == ("tiny-random", "tight", 0.3)
     # Those of the corpus beside those that the base knew already.
     assert info.dialects == {"de-AT": "de", "en-GB": "en", "fr-CA": "fr"}
+    assert info.tags == ("de-AT",)
     assert info.manifests == {str(corpus): hashlib.sha256(corpus.read_bytes()).hexdigest()}
     assert info.training_config == plain(config)
     assert yaml.safe_load((tmp_path / "run/config.yaml").read_text("utf-8")) == plain(config)
     start = load_checkpoint(config.model.name).model.whisper.state_dict()
     assert not torch.equal(loaded.model.whisper.state_dict()["decoder.ln.weight"], start["decoder.ln.weight"])
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("full", ("de-AT", "en-GB", "fr-CA")), ("heads_only", ("de-AT",))])
+def test_a_checkpoint_knows_which_dialects_were_told(config: TrainConfig, mode: Any, expected: tuple[str, ...]) -> None:
+    heads = HeadOptions(dialect=1.0)
+    told = replace(config, data=replace(config.data, tags=0.5), adapter=AdapterConfig(mode), heads=heads)
+    assert load_checkpoint(run_training(told)).info.tags == expected
 
 
 def test_the_seed_decides_everything(config: TrainConfig, tmp_path: Path) -> None:
@@ -95,7 +114,7 @@ def test_every_key_arrives(config: TrainConfig, corpus: Path, monkeypatch: pytes
         config,
         adapter=AdapterConfig("decoder_only"),
         augment=AugmentConfig(speeds=(1.1,), noise=0.7, time_masks=5),
-        data=DataConfig((str(corpus),), (2.0,), (str(corpus),), 7.0, 3, (0.2, 0.4), 0.6),
+        data=DataConfig((str(corpus),), (2.0,), (str(corpus),), 7.0, 3, (0.2, 0.4), 0.6, 0.3),
         resume=config.run,
         seed=5,
     )
@@ -108,7 +127,7 @@ def test_every_key_arrives(config: TrainConfig, corpus: Path, monkeypatch: pytes
     data = seen["data"]
     assert (data.train, data.dev, data.weights) == ((str(corpus),), (str(corpus),), (2.0,))
     assert (data.batch_seconds, data.workers) == (7.0, 3)
-    assert (seen["batch"].margin, seen["batch"].timestamps, seen["batch"].speeds) == ((0.2, 0.4), 0.6, (1.1,))
+    assert seen["batch"] == BatchOptions((0.2, 0.4), 0.6, (1.1,), 0.3)
     augment = seen["augment"].options
     assert (augment.noise, augment.time_masks, augment.gain_db) == (0.7, 5, (-8.0, 4.0))
     whisper = seen["model"].whisper
@@ -165,6 +184,25 @@ def test_an_evaluation_with_a_baseline(
     words = report["targets"][0]["overall"]["system"]["words"]
     assert words["insertions"] == expected.targets[0].overall.system.words.insertions
     assert words["substitutions"] == expected.targets[0].overall.system.words.substitutions
+
+
+def test_system_and_baseline_are_each_told_their_own(
+    config: TrainConfig, dev: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, str] = {}
+
+    def evaluate(system: Transcriber, *sets: object, baseline: Transcriber, **others: object) -> EvaluationReport:
+        seen.update(system=system.options.tag, baseline=baseline.options.tag)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asr.build, "evaluate", evaluate)
+    name = config.model.name
+    asked = EvaluateConfig(name, {"a": str(dev)}, name, decode=DecodeConfig(tag="de-AT"), baseline_tag="never")
+    with pytest.raises(KeyboardInterrupt):
+        run_evaluation(asked)
+    assert seen == {"system": "de-AT", "baseline": "never"}
+    with pytest.raises(ConfigError, match="tag 'fr-CA' cannot be told"):
+        run_evaluation(replace(asked, baseline_tag="fr-CA"))
 
 
 def test_an_evaluation_without_fragments(tiny_checkpoint: Path, tmp_path: Path) -> None:

@@ -211,6 +211,7 @@ def test_a_transcription_as_a_command_line() -> None:
         "--beam-size": "5",
         "--lexicon": "fr-CA.tsv",
         "--bias": "0.5",
+        "--tag": "auto",
     }
     assert words[-4] == "--overwrite"
 

@@ -129,7 +129,7 @@ def decode(
             language=language,
             beam_size=options.beam_size,
             # The tag at the end: there it stood in training, and a long prompt is cut at its beginning.
-            prompt=f"{options.prompt or ''} {tag}".strip() or None,
+            prompt=f"{(options.prompt or '').strip()} {tag}".strip() or None,
             sample_len=options.max_tokens,
             without_timestamps=True,
             fp16=False,

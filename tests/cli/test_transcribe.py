@@ -206,6 +206,7 @@ def test_a_name_that_is_no_unicode(run_tiny, talks: Path) -> None:  # type: igno
         (["TALKS", "--batch-seconds", "0"], "batch_seconds must be"),
         (["TALKS", "--bias", "-1"], "--bias"),
         (["TALKS", "--bias", "inf"], "bias must be a number, 0 or more"),
+        (["TALKS", "--tag", "fr-CA"], "tag 'fr-CA' cannot be told"),
         (["TALKS", "--language", "xx"], "language 'xx' is none that the model knows"),
         (["TALKS", "--dialect", "fr_CA"], "joined by '-'"),
         (["TALKS", "--dialect", "fr-CA", "--language", "en"], "does not go with"),

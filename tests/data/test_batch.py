@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pickle
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,45 @@ def test_a_share_of_the_labels_asks_for_times(tiny_whisper: Whisper, sound: Soun
         assert low <= sum(bool(found.any()) for found in timed) <= high
 
 
+def test_without_tags_the_draws_are_those_that_they_always_were(tiny_whisper: Whisper, sound: Sound) -> None:
+    fragments = tuple(sound("a" * number, 0.3, language="fr", dialect="fr-CA") for number in range(1, 9))
+    begin = get_tokenizer(True).timestamp_begin
+    for seed in range(20):
+        chance = random.Random(seed)
+        speed = chance.choice((0.9, 1.0, 1.1))
+        timed = [chance.random() < 0.5 for _ in fragments]
+        margin = [round(chance.uniform(0.1, 1.0) * 16000) for _ in fragments]
+        batch = load(tiny_whisper, fragments, seed, timestamps=0.5)
+        assert batch.speed == speed
+        assert (batch.targets >= begin).any(dim=1).tolist() == timed
+        assert batch.margin.tolist() == margin
+        assert get_tokenizer(True).sot_prev not in batch.tokens
+
+
+def test_a_share_of_the_dialects_is_told_and_nothing_else_changes(tiny_whisper: Whisper, sound: Sound) -> None:
+    fragments = (
+        sound("a", 0.3, language="fr", dialect="fr-CA"),
+        sound("bb", 0.3),
+        sound("ccc", 0.3, "", language="fr", dialect="fr-BE"),
+    )
+    label, prompted = Labeller(tiny_whisper), get_tokenizer(True).sot_prev
+    told = 0
+    for seed in range(200):
+        plain, some, same, all_told = (
+            load(tiny_whisper, fragments, seed, timestamps=0.0, tags=share) for share in (0.0, 0.3, 0.3, 1.0)
+        )
+        for batch in (some, all_told):
+            assert (batch.speed, batch.margin.tolist()) == (plain.speed, plain.margin.tolist())
+            assert torch.equal(batch.audio, plain.audio)
+        assert torch.equal(some.tokens, same.tokens) and torch.equal(some.targets, same.targets)
+        told += int((some.tokens[:, 0] == prompted).sum())
+        for row, fragment in enumerate(fragments):
+            alone = label(fragment.text, fragment.language, None, fragment.dialect)
+            assert tuple(all_told.tokens[row, : len(alone.tokens)].tolist()) == alone.tokens
+            assert tuple(all_told.targets[row, : len(alone.targets)].tolist()) == alone.targets
+    assert 90 < told < 150  # 400 fragments with a dialect
+
+
 @pytest.mark.parametrize("speed", [0.9, 1.0, 1.1])
 def test_times_are_those_of_the_changed_speed(tiny_whisper: Whisper, sound: Sound, speed: float) -> None:
     batch = load(tiny_whisper, (sound("a", 2.0), sound("b", 0.9)), timestamps=1.0, speeds=(speed,))
@@ -158,6 +198,7 @@ def test_a_batch_goes_to_a_device_and_between_processes(tiny_whisper: Whisper, s
         ({"margin": (1.0, 0.5)}, "margin must be two rising numbers"),
         ({"margin": (-0.1, 0.5)}, "margin must be two rising numbers"),
         ({"timestamps": 1.5}, "timestamps is a share from 0 to 1, found 1.5"),
+        ({"tags": -0.5}, "tags is a share from 0 to 1, found -0.5"),
         ({"speeds": ()}, "speeds must be one or more factors"),
         ({"speeds": (1.0, 0.0)}, r"speeds must be .* found \[1.0, 0.0\]"),
     ],

@@ -9,6 +9,7 @@ from whisper.decoding import DecodingOptions, DecodingTask
 from whisper.model import Whisper
 from whisper.tokenizer import LANGUAGES, get_encoding
 
+from asr.corpus.validate import MAX_LABEL_TOKENS
 from asr.data.labels import IGNORED, Label, Labeller
 
 
@@ -93,6 +94,50 @@ def test_every_target_is_the_next_input(text: str, seconds: float | None) -> Non
     assert end not in label.tokens
     # Neither the start, a language, the task nor the mode is asked for.
     assert not [target for target in answered if end < target < get_encoding("multilingual").n_vocab - 1501]
+
+
+@pytest.mark.parametrize("text", ["oui", ""])
+@pytest.mark.parametrize("seconds", [None, 1.0])
+def test_a_dialect_is_told_where_whisper_puts_a_prompt(tiny_whisper: Whisper, text: str, seconds: float | None) -> None:
+    timed = seconds is not None and text != ""
+    asked = DecodingOptions(language="fr", prompt="fr-CA", without_timestamps=not timed, fp16=False)
+    task = DecodingTask(tiny_whisper, asked)
+    told = Labeller(tiny_whisper)(text, "fr", seconds, "fr-CA")
+    assert told.tokens[: len(task.initial_tokens)] == task.initial_tokens
+    # Behind it all is as it was, and of the tag itself nothing is asked.
+    plain = Labeller(tiny_whisper)(text, "fr", seconds)
+    assert told.tokens == task.initial_tokens[: task.sot_index] + plain.tokens
+    assert told.targets == (IGNORED,) * task.sot_index + plain.targets
+    assert (told.targets[task.sot_index] == task.tokenizer.no_speech) is (text == "")
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "start", "given"),
+    [
+        (51865, "<|startoftranscript|><|en|><|transcribe|>", 4),
+        (51866, "<|startoftranscript|><|en|><|transcribe|>", 4),
+        (51864, "<|startoftranscript|>", 2),
+    ],
+)
+@pytest.mark.parametrize("tag", ["en-IN", "en-GB-x-cumbria"])
+def test_a_dialect_is_spelt_as_its_tag(vocabulary: int, start: str, given: int, tag: str) -> None:
+    prompt = f"<|startofprev|> {tag}"
+    encoding = get_encoding("multilingual" if vocabulary >= 51865 else "gpt2", num_languages=99)
+    ahead = len(encoding.encode(prompt, allowed_special="all"))
+    spelling = f"{prompt}{start}<|notimestamps|> Hello there.<|endoftext|>"
+    assert labeller(vocabulary)("Hello there.", "en", None, tag) == written(spelling, ahead + given, vocabulary)
+
+
+def test_a_dialect_is_not_told_where_it_has_no_room() -> None:
+    label = labeller()
+    ahead = len(label("oui", "fr", None, "fr-CA").tokens) - len(label("oui", "fr").tokens)
+    # The start, language, task, mode and end take five.
+    most = MAX_LABEL_TOKENS - 5 - ahead
+    fits, over = ("a " * most).strip(), ("a " * (most + 1)).strip()
+    assert len(label(fits, "fr", None, "fr-CA").tokens) == MAX_LABEL_TOKENS - 1
+    assert label(over, "fr", None, "fr-CA") == label(over, "fr")
+    timed = label(fits, "fr", 1.0, "fr-CA")
+    assert timed == label(fits, "fr", 1.0)  # two times in the place of one mode
 
 
 def test_languages() -> None:

@@ -227,6 +227,7 @@ def faulty(tmp_path: Path) -> Path:
         {"id": "late", "audio": "two.wav", "start": 2.5},
         {"id": "klingon", "duration": 1.0, "language": "tlh"},
         {"id": "marked", "duration": 1.0, "text": "<|0.00|> secret<|endoftext|>"},
+        {"id": "strange", "duration": 1.0, "dialect": "<|fr|>"},
         {"id": "good", "audio": "two.wav", "start": 0.5},
         {"id": "exact", "duration": MAX_SECONDS},
     ]
@@ -245,10 +246,10 @@ def test_what_cannot_be_learnt_from_is_left_out_and_named(faulty: Path, caplog: 
         assert [(item.id, item.duration) for item in kept] == [("good", 1.5), ("exact", 30.0)]
         assert [item.id for item in fragments] == ["good", "exact"]
     lines = caplog.messages
-    assert len(lines) == 8  # not again in the second pass
+    assert len(lines) == 9  # not again in the second pass
     for line, (number, name) in zip(
         lines,
-        [(1, "long"), (2, "wordy"), (3, ""), (4, "gone"), (5, "late"), (6, "klingon"), (7, "marked")],
+        [(1, "long"), (2, "wordy"), (3, ""), (4, "gone"), (5, "late"), (6, "klingon"), (7, "marked"), (8, "strange")],
         strict=False,
     ):
         assert line.startswith(f"left out (faulty.jsonl:{number}): ")
@@ -256,7 +257,7 @@ def test_what_cannot_be_learnt_from_is_left_out_and_named(faulty: Path, caplog: 
     assert lines[0].endswith("fragment 'long' lasts 31.0 s, Whisper hears 30 s at a time; cut it")
     assert "'wordy' has 606 tokens" in lines[1]
     assert "which the model does not know" in lines[5]
-    assert lines[-1] == "faulty.jsonl: 7 of 9 fragments were left out"
+    assert lines[-1] == "faulty.jsonl: 8 of 10 fragments were left out"
     everything = "\n".join(lines)
     assert "secret" not in everything
     assert str(faulty.parent) not in everything

@@ -63,7 +63,7 @@ def test_the_answers_stay_and_the_certainty_is_mended(model: DialectWhisper, lab
 
 
 def test_the_command(model: DialectWhisper, labelled: Path, tmp_path: Path) -> None:
-    save_checkpoint(model, CheckpointInfo("tiny"), tmp_path / "a.pt")
+    save_checkpoint(model, CheckpointInfo("tiny", tags=("fr-CA",)), tmp_path / "a.pt")
     result = CliRunner().invoke(
         app, ["calibrate", str(tmp_path / "a.pt"), str(labelled), "--output", str(tmp_path / "b.pt")]
     )
@@ -72,6 +72,7 @@ def test_the_command(model: DialectWhisper, labelled: Path, tmp_path: Path) -> N
     before, after = (load_checkpoint(tmp_path / name).model.head("intonation") for name in ("a.pt", "b.pt"))
     assert after.spec.temperature > before.spec.temperature == 1.0
     assert torch.equal(before.out.weight, after.out.weight)
+    assert load_checkpoint(tmp_path / "b.pt").info.tags == ("fr-CA",)
 
 
 def asked_and_not(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

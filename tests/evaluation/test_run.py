@@ -21,6 +21,7 @@ class Answers:
     """A system that says the same of a fragment every time, and fails where it has no answer."""
 
     heads: tuple[str, ...] = ()
+    options = DecodeOptions()
 
     def __init__(self, **texts: str) -> None:
         self.texts = texts
@@ -123,6 +124,21 @@ def test_a_dialect_head_is_asked_and_not_told(manifest: Path) -> None:
     (told,) = report.labels
     assert (told.name, told.fragments, told.labels) == ("dialect", 3, ("fr-BE", "fr-CA"))
     assert told.confusion == ((0, 1, 0), (0, 2, 0))
+    # So is that of a baseline.
+    evaluate(Answers(a="x"), {"one": manifest}, Hears(), resamples=20)  # type: ignore[arg-type]
     # The words are still scored as the dialect that people labelled.
     assert {group.group for group in report.targets[0].groups if group.dimension == "dialect"} == {"fr-BE", "fr-CA"}
     assert report.to_dict()["labels"][0]["confusion"] == [[0, 1, 0], [0, 2, 0]]
+
+
+def test_a_dialect_that_was_given_is_no_answer(manifest: Path) -> None:
+    class Given(Answers):
+        heads = ("dialect",)
+        options = DecodeOptions(tag="given")
+
+        def transcribe_many(self, fragments: Iterable[Fragment]) -> Iterator[Transcript | AsrError]:
+            for item in fragments:
+                assert item.dialect is not None
+                yield Transcript(item.id, "x", "fr", item.dialect, 2.0, (), dialect_scores={"fr-BE": 0.2, "fr-CA": 0.8})
+
+    assert evaluate(Given(), {"one": manifest}, resamples=20).labels == ()  # type: ignore[arg-type]

@@ -73,6 +73,30 @@ def test_a_batch_is_decoded_as_whisper_decodes_each(model: DialectWhisper, optio
         assert our.compression_ratio == their.compression_ratio
 
 
+@pytest.mark.parametrize("beam_size", [None, 3])
+@pytest.mark.parametrize(
+    ("prompt", "whole"),
+    [(None, "fr-CA"), ("Je m'en viens.", "Je m'en viens. fr-CA"), ("oui " * 300, "oui " * 300 + "fr-CA")],
+    ids=["alone", "behind a prompt", "behind one that is cut"],
+)
+@torch.inference_mode()
+def test_a_dialect_is_told_as_whisper_is_prompted(
+    model: DialectWhisper, prompt: str | None, whole: str, beam_size: int | None
+) -> None:
+    asked = DecodingOptions(
+        language="fr", without_timestamps=True, fp16=False, sample_len=6, beam_size=beam_size, prompt=whole
+    )
+    theirs = [whisper.decode(model.whisper, mel, asked) for mel in mels()]
+    options = DecodeOptions(max_tokens=6, beam_size=beam_size, prompt=prompt)
+    ours = decode(model, encode(model, clips()), "fr", options, tag="fr-CA")
+    untold = decode(model, encode(model, clips()), "fr", options)
+    for our, their, other in zip(ours, theirs, untold, strict=True):
+        assert our.tokens == their.tokens
+        assert our.avg_logprob == pytest.approx(their.avg_logprob, abs=1e-4)
+        assert our.no_speech_prob == pytest.approx(their.no_speech_prob, rel=1e-3)
+        assert our.avg_logprob != pytest.approx(other.avg_logprob, abs=1e-4)
+
+
 @torch.inference_mode()
 def test_without_a_limit_the_search_ends_where_whispers_does(model: DialectWhisper) -> None:
     asked = DecodingOptions(language="fr", without_timestamps=True, fp16=False)

@@ -83,6 +83,25 @@ def test_the_tune_is_learnt_per_dialect(transcriber: Transcriber, voice: Voice) 
     assert transcriber.transcribe(voice(1.0), dialect="fr-FR").p_question < 1
 
 
+def test_a_dialect_that_is_heard_for_sure_is_told_to_the_decoder(transcriber: Transcriber, voice: Voice) -> None:
+    def sureness(tag: str, threshold: float, **given: str) -> float:
+        demand(transcriber, "dialect", threshold)
+        info = CheckpointInfo("tiny", tags=("fr-CA", "fr-FR", "fr-BE"))
+        options = DecodeOptions(max_tokens=4, tag=tag)
+        heard = Transcriber(Checkpoint(transcriber.checkpoint.model, info), options=options)
+        return heard.transcribe(voice(1.0), language="fr", **given).segments[0].no_speech_prob
+
+    best = transcriber.transcribe(voice(1.0), language="fr").dialect
+    untold, told = sureness("never", 0.0), sureness(str(best), 0.0)
+    assert untold != pytest.approx(told, rel=1e-3)
+    assert sureness("auto", 0.0) == pytest.approx(told, rel=1e-5)
+    assert sureness("auto", 1.1) == pytest.approx(untold, rel=1e-5)  # "unknown"
+    assert sureness("given", 0.0) == pytest.approx(untold, rel=1e-5)
+    # What is given comes first, even where it was not taught.
+    assert sureness("auto", 0.0, dialect="fr-BE") == pytest.approx(sureness("fr-BE", 0.0), rel=1e-5)
+    assert sureness("auto", 0.0, dialect="fr-CH") == pytest.approx(untold, rel=1e-5)
+
+
 def test_where_nothing_is_said_nothing_is_told(
     transcriber: Transcriber, monkeypatch: pytest.MonkeyPatch, voice: Voice
 ) -> None:

@@ -363,6 +363,76 @@ def test_what_cannot_work_is_refused_at_once(model: DialectWhisper, options: dic
         Transcriber(Checkpoint(model, CheckpointInfo(base_model="tiny")), **options)  # type: ignore[arg-type]
 
 
+def taught(model: DialectWhisper, tag: str = "auto", **options: object) -> Transcriber:
+    """Of a checkpoint that was told two dialects in training."""
+    checkpoint = Checkpoint(model, CheckpointInfo("tiny", tags=("fr-BE", "fr-CA")))
+    return Transcriber(checkpoint, options=replace(SHORT, tag=tag), **options)  # type: ignore[arg-type]
+
+
+def sureness(heard: Transcript) -> tuple[float, ...]:
+    return tuple(value for segment in heard.segments for value in (segment.avg_logprob, segment.no_speech_prob))
+
+
+def prompted(model: DialectWhisper, path: Path, prompt: str | None) -> Transcript:
+    """What is heard with a prompt that has nothing to do with dialects."""
+    ours = transcriber(model)
+    ours.options = replace(SHORT, prompt=prompt)
+    return ours.transcribe(path, language="fr")
+
+
+def test_a_dialect_that_was_taught_is_told(model: DialectWhisper, recordings: list[Path]) -> None:
+    path = recordings[0]
+    plain, canada, belgium = (prompted(model, path, prompt) for prompt in (None, "fr-CA", "fr-BE"))
+    assert len({sureness(heard) for heard in (plain, canada, belgium)}) == 3
+    given = of("fr", "fr-CA", path)
+    swiss = of("fr", "fr-CH", path)
+    for expected, told in (
+        (canada, taught(model).transcribe(path, dialect="fr-CA")),
+        (canada, taught(model).transcribe(given)),
+        (belgium, taught(model).transcribe(given, dialect="fr-be")),  # as it is spelt in the checkpoint
+        (plain, taught(model).transcribe(swiss)),
+        (plain, taught(model).transcribe(path, language="fr")),
+        (plain, transcriber(model).transcribe(given)),  # taught none
+        (canada, taught(model, "given").transcribe(given)),
+        (plain, taught(model, "never").transcribe(given)),
+        (belgium, taught(model, "fr-BE").transcribe(given)),
+        (belgium, taught(model, "fr-be").transcribe(swiss)),
+    ):
+        assert told.text == expected.text
+        assert sureness(told) == pytest.approx(sureness(expected), abs=1e-4)
+    # What the decoder is told is not what the transcript says.
+    assert taught(model, "fr-BE").transcribe(given).dialect == "fr-CA"
+
+
+def test_dialects_within_a_batch_are_each_told_their_own(model: DialectWhisper, recordings: list[Path]) -> None:
+    told = [
+        ("fr", "fr-CA"),
+        ("fr", None),
+        ("de", None),
+        ("fr", "fr-BE"),
+        ("fr", "fr-CH"),
+        ("fr", "fr-CA"),
+        ("de", "de-AT"),
+    ]
+    items = [of(language, dialect, path) for path, (language, dialect) in zip(recordings, told, strict=True)]
+    ours = taught(model, batch_seconds=300)
+    together = transcripts(ours.transcribe_many(items))
+    assert [(heard.language, heard.dialect) for heard in together] == told
+    for one, item in zip(together, items, strict=True):
+        alone = ours.transcribe(item)
+        assert (one.text, one.duration) == (alone.text, alone.duration)
+        assert sureness(one) == pytest.approx(sureness(alone), abs=1e-4)
+
+
+def test_a_tag_that_was_not_taught_is_told_to_nobody(model: DialectWhisper) -> None:
+    with pytest.raises(
+        ConfigError, match=r"tag 'fr-CH' cannot be told: .* \(it was taught fr-BE, fr-CA\); choose auto, "
+    ):
+        taught(model, "fr-CH")
+    with pytest.raises(ConfigError, match=r"tag 'allways' .* \(it was taught none\).*train with data\.tags above 0"):
+        Transcriber(Checkpoint(model, CheckpointInfo("tiny")), options=replace(SHORT, tag="allways"))
+
+
 LEXICON = Lexicon("fr-BE", (Entry("drache", "averse", "pluie"), Entry("dîner", "déjeuner", "repas", ambiguous=True)))
 
 

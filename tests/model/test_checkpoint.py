@@ -60,6 +60,7 @@ def test_full_round_trip(tiny_whisper: Whisper, tmp_path: Path) -> None:
     info = CheckpointInfo(
         base_model="tiny-random",
         dialects={"fr-CA": "fr", "gsw-CH": "de"},
+        tags=("fr-CA",),
         training_config={"optim": {"lr": 1e-5, "betas": [0.9, 0.98]}, "resume": None, "seed": 3},
         metrics={"dev/wer": 12.5},
         manifests={"train.jsonl": "ab" * 32},
@@ -262,6 +263,14 @@ def test_unknown_keys_of_a_known_format_are_passed_over(tiny_checkpoint: Path) -
     expected = load_checkpoint(tiny_checkpoint).info
     change_own(tiny_checkpoint, note="mine")
     assert load_checkpoint(tiny_checkpoint).info == expected
+
+
+def test_a_checkpoint_of_before_tags_was_taught_none(tiny_checkpoint: Path) -> None:
+    expected = load_checkpoint(tiny_checkpoint).info
+    own = torch.load(tiny_checkpoint, weights_only=True)["dialect_asr"]
+    change(tiny_checkpoint, dialect_asr={name: value for name, value in own.items() if name != "tags"})
+    assert load_checkpoint(tiny_checkpoint).info == expected
+    assert expected.tags == ()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,12 @@ def adapted(tiny_whisper: Whisper) -> Checkpoint:
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     info = CheckpointInfo(
-        "tiny", window="tight", dialects={"fr-CA": "fr"}, training_config={"seed": 1}, metrics={"dev/wer": 12.0}
+        "tiny",
+        window="tight",
+        dialects={"fr-CA": "fr"},
+        tags=("fr-CA",),
+        training_config={"seed": 1},
+        metrics={"dev/wer": 12.0},
     )
     return Checkpoint(model, info)
 

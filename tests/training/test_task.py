@@ -66,6 +66,18 @@ def by_hand(model: DialectWhisper, batch: Batch, smoothing: float) -> float:
     return float(torch.stack(losses).mean())
 
 
+def test_the_loss_asks_for_nothing_of_the_dialect_that_is_told(
+    model: DialectWhisper, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, told = (load(corpus, model.whisper, slice(0, 4), tags=share) for share in (0.0, 1.0))
+    assert told.tokens.shape[1] > plain.tokens.shape[1]
+    assert (told.targets != IGNORED).sum() == (plain.targets != IGNORED).sum()
+    task, _ = make(model, monkeypatch)
+    losses = [float(task.training_step(batch, 0).detach()) for batch in (plain, told)]
+    assert losses[1] == pytest.approx(by_hand(model, told, 0.0), rel=1e-5)
+    assert losses[1] != pytest.approx(losses[0], rel=1e-3)  # it is heard, though
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_is_the_mean_cross_entropy_of_what_is_asked(
     model: DialectWhisper, corpus: Path, monkeypatch: pytest.MonkeyPatch, smoothing: float
