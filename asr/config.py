@@ -169,13 +169,15 @@ class TranscribeConfig:
     device: str = "auto"
     batch_seconds: float = BATCH_SECONDS
     workers: int = WORKERS
+    words: bool = False
     overwrite: bool = False
     decode: DecodeConfig = field(default_factory=DecodeConfig)
 
     def arguments(self) -> list[str]:
         """Return the command line that means the same."""
         given = asdict(self) | {"model": self.checkpoint} | asdict(self.decode)
-        others = ("inputs", "checkpoint", "decode", "overwrite")
+        switches = ("words", "overwrite")
+        others = ("inputs", "checkpoint", "decode", *switches)
         flags = {name: value for name, value in given.items() if name not in others}
         words = [
             word
@@ -183,7 +185,8 @@ class TranscribeConfig:
             if value is not None
             for word in (f"--{name.replace('_', '-')}", str(value))
         ]
-        return ["transcribe", *words, *(["--overwrite"] if self.overwrite else []), "--", *self.inputs]
+        on = [f"--{name}" for name in switches if given[name]]
+        return ["transcribe", *words, *on, "--", *self.inputs]
 
 
 def to_options(config: DictConfig, kind: type[Options]) -> Options:

@@ -52,6 +52,26 @@ class Punctuation:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """One recognised word with its time.
+
+    Attributes:
+        text: As it stands in the transcript's ``text.split()``, or some characters in a language without spaces.
+        start: Seconds from the start of the recording or fragment.
+        end: Seconds from the start of the recording or fragment.
+        probability: Mean probability of its tokens, 0 to 1.
+        prominence: How far the voice lifts it above the others, see `asr.prosody.prominence`; None where that cannot
+            be told.
+    """
+
+    text: str
+    start: float
+    end: float
+    probability: float
+    prominence: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """Everything the recogniser says about one recording or fragment.
 
@@ -72,6 +92,8 @@ class Transcript:
         tune: Its melody, or "unknown"; None without a head.
         tune_scores: Probability of every tune; empty likewise.
         punctuation: Where the final mark comes from; None where the intonation head cannot tell, or was not calibrated.
+        words: In order of time; none where they were not asked for, or nothing was heard.
+        emphasis: Indices of the words that stand out, in ``words``, from 0.
     """
 
     id: str
@@ -88,6 +110,8 @@ class Transcript:
     tune: str | None = None
     tune_scores: dict[str, float] = field(default_factory=dict)
     punctuation: Punctuation | None = None
+    words: tuple[Word, ...] = ()
+    emphasis: tuple[int, ...] = ()
 
     @property
     def short(self) -> bool:

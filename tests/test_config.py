@@ -191,6 +191,7 @@ def test_a_transcription_as_a_command_line() -> None:
             "decode.lexicon=fr-CA.tsv",
             "decode.bias=0.5",
             "overwrite=true",
+            "words=true",
             "language=fr",
             script="transcribe",
         ),
@@ -199,7 +200,7 @@ def test_a_transcription_as_a_command_line() -> None:
     words = config.arguments()
     assert words[0] == "transcribe"
     assert words[-3:] == ["--", "a.wav", "-b.wav"]
-    flags = dict(zip(words[1:-4:2], words[2:-4:2], strict=True))
+    flags = dict(zip(words[1:-5:2], words[2:-5:2], strict=True))
     assert flags == {
         "--model": "m.pt",
         "--format": "json",
@@ -213,7 +214,7 @@ def test_a_transcription_as_a_command_line() -> None:
         "--bias": "0.5",
         "--tag": "auto",
     }
-    assert words[-4] == "--overwrite"
+    assert words[-5:-3] == ["--words", "--overwrite"]
 
 
 ORIGINAL = (

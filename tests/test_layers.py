@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "asr"
 ROWS = (
     ("errors", "files", "jsonlines", "tables", "options", "fragment", "transcript", "text"),
     ("audio", "writers", "metrics", "corpus", "expressions", "importers", "privacy", "intent"),
-    ("weights", "prosody", "model"),
+    ("weights", "prosody", "pictures", "model"),
     ("data", "inference", "export"),
     ("training", "evaluation"),
     ("config", "build"),

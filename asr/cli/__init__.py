@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from asr.cli import manifests, models, transcribe
+from asr.cli import manifests, models, pictures, transcribe
 from asr.errors import AsrError
 
 
@@ -46,6 +46,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("transcribe")(transcribe.transcribe)
+app.command("picture")(pictures.picture)
 app.command("label")(models.label)
 app.command("interpolate")(models.interpolate)
 app.command("calibrate")(models.calibrate)

@@ -64,6 +64,9 @@ def transcribe(
             help="Dialect told to a model that was taught its tag: auto (given, else heard), given, never, or a tag."
         ),
     ] = "auto",
+    words: Annotated[
+        bool, typer.Option("--words", help="Also when each word was said and which are emphasised (in json); slower.")
+    ] = False,
     batch_seconds: Annotated[
         float, typer.Option(help="Most seconds decoded at once; more is faster and takes more memory.")
     ] = BATCH_SECONDS,
@@ -88,7 +91,7 @@ def transcribe(
         if run.skipped < found.jobs:
             jobs = (job for job in find_jobs(inputs, folder) if overwrite or not _done(job, wanted))
             with Console(stderr=True).status(f"loading {model}"):
-                transcriber = _load(model, device, batch_seconds, beam_size, workers, lexicon, bias, tag)
+                transcriber = _load(model, device, batch_seconds, beam_size, workers, lexicon, bias, tag, words)
             run.transcribe(transcriber, jobs, found.jobs - run.skipped, language, dialect)
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from error
@@ -115,6 +118,7 @@ def _load(
     lexicon: Path | None,
     bias: float,
     tag: str,
+    words: bool,
 ) -> Transcriber:
     from asr.inference.decoding import DecodeOptions
     from asr.inference.transcriber import Transcriber
@@ -126,6 +130,7 @@ def _load(
         options=DecodeOptions(beam_size=beam_size, bias=bias, tag=tag),
         workers=workers,
         lexicon=lexicon,
+        words=words,
     )
 
 

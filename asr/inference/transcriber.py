@@ -26,12 +26,13 @@ from asr.inference.bias import ExpressionBias
 from asr.inference.decoding import DecodeOptions, decode, detect_language
 from asr.inference.heads import NOTHING, Answer, answers
 from asr.inference.punctuation import has_words, punctuated, question_log_odds
+from asr.inference.words import word_times
 from asr.model.checkpoint import Checkpoint, load_checkpoint
 from asr.model.features import MAX_SAMPLES
 from asr.model.heads import HEAD_NAMES, HeadName
 from asr.model.network import Encoded
-from asr.prosody import enough_voice
-from asr.transcript import Punctuation, Segment, Transcript
+from asr.prosody import FRAME_RATE, emphasised, enough_voice, prominence, track
+from asr.transcript import Punctuation, Segment, Transcript, Word
 
 Samples = npt.NDArray[np.float32]
 # What can be transcribed: a recording's path, a fragment, or mono samples at 16 kHz.
@@ -69,6 +70,7 @@ class Transcriber:
         workers: Threads that load audio.
         lexicon: A dialect's expressions, or the file of them: the search is led to them (``options.bias``), and the
             transcripts of that dialect, or of its language where no dialect is known, are annotated with them.
+        words: Whether to tell when each word was said, and which ones the voice lifts: one more pass of the decoder.
 
     Attributes:
         checkpoint: The loaded checkpoint.
@@ -93,6 +95,7 @@ class Transcriber:
         options: DecodeOptions | None = None,
         workers: int = WORKERS,
         lexicon: Lexicon | str | Path | None = None,
+        words: bool = False,
     ) -> None:
         if not 0 < batch_seconds < float("inf"):
             raise ConfigError(f"batch_seconds must be a number of seconds above 0, found {batch_seconds}")
@@ -101,6 +104,7 @@ class Transcriber:
         self.batch_seconds = batch_seconds
         self.options = options or DecodeOptions()
         self.workers = workers
+        self.words = words
         # Before the model, which takes longer.
         self.lexicon = lexicon if lexicon is None or isinstance(lexicon, Lexicon) else read_lexicon(lexicon)
         if not isinstance(checkpoint, Checkpoint):
@@ -254,16 +258,16 @@ class Transcriber:
                     language, serves, tag = kind
                     rows = [row for row, found in enumerate(kinds) if found == kind]
                     bias, lexicon = (self._bias, self.lexicon) if serves else (None, None)
-                    part = encoded.select(rows)
+                    part, chosen = encoded.select(rows), [clips[row] for row in rows]
                     results = decode(self._model, part, language, self.options, bias, tag)
                     answered = [
                         told[row] if has_words(result.text) else dict.fromkeys(told[row], NOTHING)
                         for row, result in zip(rows, results, strict=True)
                     ]
                     marks = self._punctuate(part, results, answered, language)
+                    words = self._words(chosen, part, language, results)
                     heard += [
-                        _transcript(clips[row], result, lexicon, of, mark)
-                        for row, result, of, mark in zip(rows, results, answered, marks, strict=True)
+                        _transcript(*of, lexicon) for of in zip(chosen, results, answered, marks, words, strict=True)
                     ]
         except torch.OutOfMemoryError as error:
             raise AsrError(
@@ -271,6 +275,17 @@ class Transcriber:
                 "smaller batch_seconds or beam"
             ) from error
         return heard
+
+    def _words(
+        self, clips: list[_Clip], encoded: Encoded, language: str, results: list[DecodingResult]
+    ) -> list[tuple[Word, ...]]:
+        """The words of each clip, with what the voice does on them; none where they are not wanted."""
+        if not self.words:
+            return [()] * len(clips)
+        # Whole frames: what follows the last one may be the margin.
+        frames = [max(1, len(clip.samples) * FRAME_RATE // SAMPLE_RATE) for clip in clips]
+        found = word_times(self._model, encoded, frames, [result.tokens for result in results], language)
+        return [_weighed(words, clip.samples) for words, clip in zip(found, clips, strict=True)]
 
     def _ask_heads(self, clips: list[_Clip], encoded: Encoded, languages: list[str]) -> list[dict[HeadName, Answer]]:
         """What every head of the model says of each clip."""
@@ -379,6 +394,14 @@ def _checked(samples: npt.NDArray[np.generic]) -> Samples:
     return samples.astype(np.float32, copy=False)
 
 
+def _weighed(words: tuple[Word, ...], samples: Samples) -> tuple[Word, ...]:
+    """The words with their prominence, where it can be told."""
+    scores = prominence(track(samples), words) if words else None
+    if scores is None:
+        return words
+    return tuple(replace(word, prominence=score) for word, score in zip(words, scores, strict=True))
+
+
 def _too_long(what: str, seconds: float) -> AudioError:
     return AudioError(
         f"{what} lasts {seconds:.2f} s, and Whisper hears {_MAX_SECONDS} s at once; cut it into fragments of at most "
@@ -389,14 +412,19 @@ def _too_long(what: str, seconds: float) -> AudioError:
 def _transcript(
     clip: _Clip,
     result: DecodingResult,
-    lexicon: Lexicon | None,
     told: dict[HeadName, Answer],
     punctuation: Punctuation | None,
+    words: tuple[Word, ...],
+    lexicon: Lexicon | None,
 ) -> tuple[int, Transcript]:
     duration = len(clip.samples) / SAMPLE_RATE
     text = result.text
     if punctuation is not None:
-        text = punctuated(text, result.language, punctuation.mark == "?")
+        question = punctuation.mark == "?"
+        text = punctuated(text, result.language, question)
+        if words:
+            last = replace(words[-1], text=punctuated(words[-1].text, result.language, question))
+            words = (*words[:-1], last)
     segment = Segment(
         start=0.0,
         end=duration,
@@ -421,4 +449,6 @@ def _transcript(
         tune=None if tune is None else tune.label,
         tune_scores={} if tune is None else tune.scores,
         punctuation=punctuation,
+        words=words,
+        emphasis=emphasised(words),
     )

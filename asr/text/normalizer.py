@@ -33,7 +33,8 @@ _VERSION = 1
 # What is typed for an apostrophe, one character for one.
 APOSTROPHES = str.maketrans(dict.fromkeys("’‘‛ʼʻʹˈ′‵`´＇", "'"))
 _BRACKETS = re.compile(r"[<\[][^>\]]*[>\]]|\([^)]+\)")
-_UNSEGMENTED = frozenset({"zh", "yue", "ja", "th", "lo", "my"})
+# Written without spaces between words.
+UNSEGMENTED = frozenset({"zh", "yue", "ja", "th", "lo", "my"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,8 @@ def get_normalizer(language: str, dialect: str | None = None) -> Normalizer:
         return _english()
     rules = _RULES.get(language, _PLAIN)
     numerals = readings(language, _region(dialect))
-    name = rules.name if language not in _UNSEGMENTED else "letters"
-    clean = partial(_normalize, rules=rules, letters=language in _UNSEGMENTED)
+    name = rules.name if language not in UNSEGMENTED else "letters"
+    clean = partial(_normalize, rules=rules, letters=language in UNSEGMENTED)
     return Normalizer(
         f"{name}-{_VERSION}",
         tuple(partial(clean, numerals=each) for each in numerals) or (partial(clean, numerals=None),),
