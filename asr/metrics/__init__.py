@@ -1,6 +1,6 @@
 """Measures of what was recognised, each over a whole corpus and with its uncertainty."""
 
-from asr.metrics.bootstrap import Change, Estimate, paired_change, rate_estimate, statistic_estimate
+from asr.metrics.bootstrap import Change, Estimate, paired_change, rate_estimate, rate_estimates, statistic_estimate
 from asr.metrics.labels import macro_f1
 from asr.metrics.runaway import compression_ratio, is_runaway
 from asr.metrics.wer import ErrorCounts, character_errors, nearest_errors, word_errors
@@ -16,6 +16,7 @@ __all__ = [
     "nearest_errors",
     "paired_change",
     "rate_estimate",
+    "rate_estimates",
     "statistic_estimate",
     "word_errors",
 ]

@@ -21,7 +21,7 @@ RESAMPLES = 2000
 _CHUNK = 4_000_000
 
 Floats = NDArray[np.float64]
-Counts = Sequence[int] | NDArray[np.int64]
+Counts = Sequence[int] | NDArray[np.int64] | NDArray[np.bool_]
 Clusters = Sequence[str] | NDArray[np.int64]
 
 
@@ -73,9 +73,32 @@ def rate_estimate(
         resamples: Number of draws.
         seed: The same seed gives the same interval, in any order of fragments.
     """
-    sums = _cluster_sums(clusters, errors, words)
+    (estimate,) = rate_estimates([errors], [words], clusters, resamples=resamples, seed=seed)
+    return estimate
+
+
+def rate_estimates(
+    errors: Sequence[Counts] | NDArray[np.bool_],
+    words: Sequence[Counts] | NDArray[np.bool_],
+    clusters: Clusters,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[Estimate, ...]:
+    """Estimate several rates of the same fragments, within the same draws.
+
+    Args:
+        errors: Per rate, what is counted in each fragment.
+        words: Per rate, out of how many.
+        clusters: As in rate_estimate.
+        resamples: Number of draws.
+        seed: As in rate_estimate.
+    """
+    sums = _cluster_sums(clusters, *errors, *words)
     draws = _draws(sums, resamples, seed)
-    return _estimate(_ratio(*sums.sum(axis=1)), _ratio(*draws), sums.shape[1])
+    totals, rates = sums.sum(axis=1), len(errors)
+    values, drawn = _ratio(totals[:rates], totals[rates:]), _ratio(draws[:rates], draws[rates:])
+    return tuple(_estimate(value, row, sums.shape[1]) for value, row in zip(values, drawn, strict=True))
 
 
 def paired_change(
@@ -124,15 +147,12 @@ def statistic_estimate(
         seed: As in rate_estimate.
     """
     names, members = np.unique(np.asarray(clusters), return_inverse=True)
-    rows = [np.flatnonzero(members == number) for number in range(len(names))]
+    rows = np.arange(len(members))
     drawn: list[float | None] = []
     if len(names) > 1:
         for weights in _weights(len(names), resamples, seed):
-            drawn += [
-                statistic(np.concatenate([np.tile(own, times) for own, times in zip(rows, row, strict=True)]))
-                for row in weights
-            ]
-    value = statistic(np.arange(len(members)))
+            drawn += [statistic(np.repeat(rows, times[members])) for times in weights]
+    value = statistic(rows)
     draws = np.array([np.nan if figure is None else figure for figure in drawn])
     return _estimate(np.float64(np.nan if value is None else value), draws, len(names))
 

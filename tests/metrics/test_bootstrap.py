@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from asr.metrics import bootstrap
-from asr.metrics.bootstrap import Estimate, paired_change, rate_estimate, statistic_estimate
+from asr.metrics.bootstrap import Estimate, paired_change, rate_estimate, rate_estimates, statistic_estimate
 
 ERRORS = [3, 1, 0, 7, 2, 4, 4]
 BASE = [5, 1, 2, 9, 2, 3, 8]
@@ -36,6 +36,14 @@ def test_a_rate_against_every_possible_resample() -> None:
     assert estimate.clusters == 5
     errors, words = every_resample(ERRORS, WORDS)
     assert_is_95_percent_of(estimate, errors / words)
+
+
+def test_several_rates_are_each_their_own() -> None:
+    both = rate_estimates([ERRORS, BASE], [WORDS, [1] * 7], SPEAKERS, resamples=50, seed=2)
+    assert both == (
+        rate_estimate(ERRORS, WORDS, SPEAKERS, resamples=50, seed=2),
+        rate_estimate(BASE, [1] * 7, SPEAKERS, resamples=50, seed=2),
+    )
 
 
 def test_a_statistic_has_the_interval_of_a_rate() -> None:
