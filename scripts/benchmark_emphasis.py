@@ -2,9 +2,9 @@
 
 MANIFEST holds sentences of subject, verb and object, with the word that people heard as prominent in the key
 ``prominence``: "Verb" is the second one, "Object" the last (`asr import bestiary_intonation`). Their known text is
-aligned. Prints how often the word with the highest score is that one, by each cue of `asr.prosody.word_cues`, by all, and by the
-rule that it is always the last; how well the difference between object and verb tells the two (AUC); and what
-`asr.prosody.emphasised` finds. All with 95 % intervals over speakers.
+aligned. Prints how often the word with the highest score is that one, by each cue of `asr.prosody.word_cues`, by all,
+and by the rule that it is always the last; how well the difference between object and verb tells the two (AUC); and
+what `asr.prosody.emphasised` finds. All with 95 % intervals over speakers.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from asr.metrics import Change, ErrorCounts, Estimate
 Target = Literal["text", "text_standard"]
 
 # Of the JSON file; changes when a reader of the old one would misread the new one.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,104 @@ class TargetScores:
 
 
 @dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """The fragments that the system was about as sure of.
+
+    Attributes:
+        fragments: How many fell into the bin.
+        confidence: Mean probability of the most probable label; None where there is no fragment.
+        right: Share of them in which that label is the right one.
+    """
+
+    fragments: int
+    confidence: float | None
+    right: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How far the probabilities of the most probable labels can be believed.
+
+    Attributes:
+        error: Expected calibration error. It has no interval: every draw adds noise to the gaps, whose absolute values
+            only grow by it, so that the draws lie above the figure. The bins have theirs.
+        bins: All bins of equal width from 0 to 1, in order.
+    """
+
+    error: float
+    bins: tuple[ReliabilityBin, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RiskPoint:
+    """What is wrong when only the more confident answers are given.
+
+    Attributes:
+        threshold: Probability from which on the most probable label is answered.
+        coverage: Share of the fragments that are then answered.
+        risk: Share of wrong ones among them; its interval is at this threshold.
+    """
+
+    threshold: float
+    coverage: float
+    risk: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class RiskCoverage:
+    """Risk against coverage, whatever the head's own threshold.
+
+    Attributes:
+        area: Under the curve, over all coverages.
+        covered: The largest coverage with at most 5 % wrong. Like ``area`` it is of the best threshold in hindsight.
+        points: The curve, at about a tenth, two tenths … of the fragments; fewer where many are equally confident.
+    """
+
+    area: Estimate
+    covered: Estimate
+    points: tuple[RiskPoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionScores:
+    """How well questions were told from all else.
+
+    Attributes:
+        f1: Of the label "question" alone, where it was most probable.
+        balanced_accuracy: Mean of the shares that are right among questions and among the others.
+        auc: Area under the ROC curve of the probability of a question.
+        false: Share of the other fragments in which a question is most probable.
+        same_words: Share of pairs of the same words, asked and said otherwise, in which the question is the more
+            probable one; see `asr.metrics.pairs.SameWords`. No value where there are no pairs.
+        pairs: How many there are.
+    """
+
+    f1: Estimate
+    balanced_accuracy: Estimate
+    auc: Estimate
+    false: Estimate
+    same_words: Estimate
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class DialectScores:
+    """How well a label was told in the fragments of one dialect.
+
+    Attributes:
+        dialect: As people labelled it.
+        fragments: How many there are.
+        right: Share in which the most probable label is the right one; where the label is the dialect, its recall.
+        question: Of these fragments; None as in `LabelScores`.
+    """
+
+    dialect: str
+    fragments: int
+    right: Estimate
+    question: QuestionScores | None
+
+
+@dataclass(frozen=True, slots=True)
 class LabelScores:
     """How well the system told a label beside the text: dialect, intonation or tune.
 
@@ -151,27 +249,28 @@ class LabelScores:
         labels: Of these fragments, in order.
         f1: Macro-F1 of the most probable labels; one under the head's threshold counts as well.
         answered: Share of the fragments that were not "unknown".
-        accuracy: Share of right ones among those answered; None when none is.
-        calibration_error: Expected calibration error of the most probable labels.
+        accuracy: Share of right ones among those answered; no value when none is.
+        reliability: Of the most probable labels.
+        reliability_before: Without the head's temperature; None where it has none.
+        risk: Against coverage, likewise.
         confusion: Fragments by what they are (rows, as ``labels``) and what was most probable (columns, as ``labels``;
             the last one holds all other labels).
-        question_auc: Area under the ROC curve of the probability of a question; None where the labels hold none, or
-            nothing else.
-        question_f1: F1 of the label "question" alone; None likewise.
-        question_false: Share of the other fragments in which a question is most probable; None likewise.
+        question: Whether questions were told; None where the labels hold none, or nothing else.
+        dialects: The same per dialect, of the fragments that have one, in order.
     """
 
     name: str
     fragments: int
     labels: tuple[str, ...]
     f1: Estimate
-    answered: float
-    accuracy: float | None
-    calibration_error: float
+    answered: Estimate
+    accuracy: Estimate
+    reliability: Reliability
+    reliability_before: Reliability | None
+    risk: RiskCoverage
     confusion: tuple[tuple[int, ...], ...]
-    question_auc: Estimate | None
-    question_f1: Estimate | None
-    question_false: Estimate | None
+    question: QuestionScores | None
+    dialects: tuple[DialectScores, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,9 +71,10 @@ def evaluate(
     labelled = [fragment for _, fragment in fragments]
     # What the system was given is no answer of it.
     asked = labelled if _is_asked(system) else [fragment.replace(dialect=None) for fragment in labelled]
+    temperatures = {name: spec.temperature for name, spec in system.heads.items()}
     return replace(
         report,
-        labels=score_labels(asked, outputs, resamples, seed),
+        labels=score_labels(asked, outputs, resamples, seed, temperatures),
         marks=score_marks(labelled, outputs, resamples, seed),
         baseline_marks=None if others is None else score_marks(labelled, others, resamples, seed),
     )

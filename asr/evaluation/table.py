@@ -9,7 +9,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from asr.evaluation.report import EvaluationReport, GroupScore, LabelScores, SystemScore, TargetScores
+from asr.evaluation.report import (
+    EvaluationReport,
+    GroupScore,
+    LabelScores,
+    QuestionScores,
+    SystemScore,
+    TargetScores,
+)
 from asr.metrics import Estimate
 
 _TITLES = {"text": "verbatim text", "text_standard": "standard-language rendering"}
@@ -29,6 +36,8 @@ def render(report: EvaluationReport, console: Console) -> None:
         console.print(_confusion(report, told))
         for line in _told(told):
             console.print(line, markup=False, highlight=False)
+        if told.dialects:
+            console.print(_dialects(report, told))
     for line in _footer(report):
         console.print(line, markup=False, highlight=False)
 
@@ -82,13 +91,43 @@ def _confusion(report: EvaluationReport, told: LabelScores) -> Table:
 
 def _told(told: LabelScores) -> Iterator[str]:
     yield (
-        f"{told.name}: macro-F1 {_percent(told.f1)} %, answered {_value(told.answered)} %, of these right "
-        f"{_value(told.accuracy)} %, calibration error {_value(told.calibration_error)} points"
+        f"{told.name}: macro-F1 {_percent(told.f1)} %, answered {_percent(told.answered)} %, of these right "
+        f"{_percent(told.accuracy)} %"
     )
-    if told.question_auc is not None and told.question_f1 is not None:
-        yield f"question: AUC {_percent(told.question_auc)} %, F1 {_percent(told.question_f1)} %"
-    if told.question_false is not None:
-        yield f"question: heard in {_percent(told.question_false)} % of what is none"
+    before = told.reliability_before
+    yield f"calibration error {_value(told.reliability.error)} points" + (
+        "" if before is None else f", {_value(before.error)} without the temperature"
+    )
+    yield (
+        f"area under risk and coverage {_percent(told.risk.area)} %; with at most 5 % wrong "
+        f"{_percent(told.risk.covered)} % can be answered"
+    )
+    if told.question is not None:
+        names = ("F1", "balanced accuracy", "AUC", "heard in what is none")
+        *cells, same_words = _question(told.question)
+        yield "question: " + ", ".join(f"{name} {cell} %" for name, cell in zip(names, cells, strict=True))
+        if told.question.pairs:
+            yield f"right in {told.question.pairs} pairs of the same words {same_words} %"
+
+
+def _question(question: QuestionScores | None) -> tuple[str, ...]:
+    if question is None:
+        return ("–",) * 5
+    return tuple(
+        map(_percent, (question.f1, question.balanced_accuracy, question.auc, question.false, question.same_words))
+    )
+
+
+def _dialects(report: EvaluationReport, told: LabelScores) -> Table:
+    table = _titled(f"{report.system}: {told.name}, per dialect")
+    table.add_column("dialect", overflow="fold")
+    names = ("question F1 %", "balanced %", "AUC %", "false %", "same words %") if told.question is not None else ()
+    for name in ("fragments", "right %", *names):
+        table.add_column(name, justify="right", overflow="fold")
+    for row in told.dialects:
+        cells = (str(row.fragments), _percent(row.right), *(_question(row.question) if names else ()))
+        table.add_row(Text(row.dialect), *map(Text, cells))
+    return table
 
 
 def _percent(estimate: Estimate, sign: str = "") -> str:

@@ -29,7 +29,7 @@ from asr.inference.punctuation import has_words, punctuated, question_log_odds
 from asr.inference.words import word_times
 from asr.model.checkpoint import Checkpoint, load_checkpoint
 from asr.model.features import MAX_SAMPLES
-from asr.model.heads import HEAD_NAMES, HeadName
+from asr.model.heads import HEAD_NAMES, HeadName, HeadSpec
 from asr.model.network import Encoded
 from asr.prosody import FRAME_RATE, emphasised, enough_voice, prominence, track
 from asr.transcript import Punctuation, Segment, Transcript, Word
@@ -76,7 +76,7 @@ class Transcriber:
         checkpoint: The loaded checkpoint.
         languages: The codes of the languages that the model knows.
         lexicon: The loaded lexicon, or None.
-        heads: What is told beside the text.
+        heads: What is told beside the text, and how each of these is.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded.
@@ -125,7 +125,9 @@ class Transcriber:
         self.languages: tuple[str, ...] = ("en",)
         if whisper.is_multilingual:
             self.languages = get_tokenizer(True, num_languages=whisper.num_languages).all_language_codes
-        self.heads: tuple[HeadName, ...] = tuple(name for name in HEAD_NAMES if name in self._model.heads)
+        self.heads: dict[HeadName, HeadSpec] = {
+            name: self._model.head(name).spec for name in HEAD_NAMES if name in self._model.heads
+        }
         self._bias: ExpressionBias | None = None
         if self.lexicon is not None:
             self._check(None, self.lexicon.dialect)

@@ -57,7 +57,7 @@ def word_times(
         hidden = model.decode(tokens, encoded)
     # Where a text token is said to come next; only text counts, as in Whisper.
     first = len(tokenizer.sot_sequence)
-    found = []
+    found: list[tuple[Word, ...]] = []
     for row, (text, frames) in enumerate(zip(texts, num_frames, strict=True)):
         if not text:
             found.append(())
@@ -90,7 +90,7 @@ def _queries_and_keys(model: DialectWhisper) -> Iterator[list[tuple[Tensor, Tens
         yield heard
     for layer, head in pairs:
         count = blocks[layer].cross_attn.n_head
-        query, key = (seen[layer, name].unflatten(-1, (count, -1))[:, :, head] for name in ("query", "key"))
+        query, key = (seen[layer, name].chunk(count, dim=-1)[head] for name in ("query", "key"))
         heard.append((query * query.shape[-1] ** -0.5, key))
 
 
@@ -105,7 +105,7 @@ def _jumps(scores: Tensor, first: int) -> np.ndarray:
     return np.asarray(times[begins] / TOKENS_PER_SECOND)
 
 
-def _words(tokenizer: Tokenizer, text: list[int], jumps: np.ndarray, chances: np.ndarray) -> Iterator[Word]:
+def _words(tokenizer: Tokenizer, text: Sequence[int], jumps: np.ndarray, chances: np.ndarray) -> Iterator[Word]:
     """Put tokens together to words."""
     pieces, tokens = tokenizer.split_to_word_tokens([*text, tokenizer.eot])
     parts = [WordTiming(piece, list(ids), 0.0, 0.0, 0.0) for piece, ids in zip(pieces[:-1], tokens[:-1], strict=True)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,13 +14,14 @@ from asr.errors import AsrError, AudioError, ManifestError
 from asr.evaluation import evaluate
 from asr.fragment import Fragment
 from asr.inference.decoding import DecodeOptions
+from asr.model.heads import HeadSpec
 from asr.transcript import Transcript
 
 
 class Answers:
     """A system that says the same of a fragment every time, and fails where it has no answer."""
 
-    heads: tuple[str, ...] = ()
+    heads: Mapping[str, HeadSpec] = {}
     options = DecodeOptions()
 
     def __init__(self, **texts: str) -> None:
@@ -112,7 +113,7 @@ def test_with_a_model(tiny_checkpoint: Path, dev: Path) -> None:
 
 def test_a_dialect_head_is_asked_and_not_told(manifest: Path) -> None:
     class Hears(Answers):
-        heads = ("dialect",)
+        heads: Mapping[str, HeadSpec] = {"dialect": HeadSpec(("fr-BE", "fr-CA"), ("fr", "fr"), temperature=0.5)}
 
         def transcribe_many(self, fragments: Iterable[Fragment]) -> Iterator[Transcript | AsrError]:
             for item in fragments:
@@ -124,6 +125,10 @@ def test_a_dialect_head_is_asked_and_not_told(manifest: Path) -> None:
     (told,) = report.labels
     assert (told.name, told.fragments, told.labels) == ("dialect", 3, ("fr-BE", "fr-CA"))
     assert told.confusion == ((0, 1, 0), (0, 2, 0))
+    # Of 0.8 against 0.2 the temperature of a half made twice as much of the difference: they were 2 to 1.
+    assert told.reliability.error == pytest.approx(0.8 - 2 / 3)
+    assert told.reliability_before is not None
+    assert told.reliability_before.error == pytest.approx(0.0)
     # So is that of a baseline.
     evaluate(Answers(a="x"), {"one": manifest}, Hears(), resamples=20)  # type: ignore[arg-type]
     # The words are still scored as the dialect that people labelled.
@@ -133,7 +138,7 @@ def test_a_dialect_head_is_asked_and_not_told(manifest: Path) -> None:
 
 def test_a_dialect_that_was_given_is_no_answer(manifest: Path) -> None:
     class Given(Answers):
-        heads = ("dialect",)
+        heads: Mapping[str, HeadSpec] = {"dialect": HeadSpec(("fr-BE", "fr-CA"), ("fr", "fr"))}
         options = DecodeOptions(tag="given")
 
         def transcribe_many(self, fragments: Iterable[Fragment]) -> Iterator[Transcript | AsrError]:

@@ -1,12 +1,15 @@
 """What a person reads on the console."""
 
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
 from rich.console import Console
 
 from asr.evaluation import EvaluationReport, render, score
+from asr.evaluation.labels import score_labels
 from asr.fragment import Fragment
+from asr.transcript import Transcript
 
 
 def fragment(id: str, text: str, **rest: Any) -> Fragment:
@@ -68,3 +71,39 @@ def test_a_report_without_figures_prints() -> None:
     text = printed(score(FRAGMENTS, [None] * 3))
     assert "3 fragments could not be decoded" in text
     assert "–" in text
+
+
+def test_what_was_told_beside_the_text() -> None:
+    rows = [
+        ("a", "question", 0.9, "en-GB"),
+        ("a", "statement", 0.3, "en-GB"),
+        ("b", "question", 0.4, "en-GB"),
+        ("b", "statement", 0.2, "[bold]"),
+    ]
+    fragments = [
+        fragment(f"{number}", "so", speaker=speaker, intonation=label, dialect=dialect)
+        for number, (speaker, label, _, dialect) in enumerate(rows)
+    ]
+    transcripts = [
+        Transcript(
+            "x", "so", "fr", None, 1.0, (), intonation="x", intonation_scores={"question": p, "statement": 1 - p}
+        )
+        for *_, p, _ in rows
+    ]
+    report = score(fragments, ["so"] * 4, system_name="tuned")
+    text = printed(replace(report, labels=score_labels(fragments, transcripts, 20, 0, {"intonation": 2.0})))
+    for piece in (
+        "tuned: intonation of 4 fragments",
+        "intonation: macro-F1 73.33 [",
+        "calibration error 30.00 points, 22.96 without the temperature",
+        "area under risk and coverage 6.25 [",
+        "with at most 5 % wrong 75.00 [",
+        "question: F1 66.67 [",
+        "balanced accuracy 75.00 [",
+        "right in 2 pairs of the same words 100.00 [",
+        "tuned: intonation, per dialect",
+        "same words %",
+        " [bold] ",
+    ):
+        assert piece in text, f"{piece}\n{text}"
+    assert [line for line in text.splitlines() if line.startswith(" [bold] ")][-1].count("–") == 5
