@@ -93,7 +93,7 @@ def _start(config: TrainConfig, folder: Path) -> None:
 
 
 def run_evaluation(config: EvaluateConfig) -> None:
-    """Evaluate as configured: a table on the console, and a JSON file if one is named.
+    """Evaluate as configured: a table on the console, and a JSON file and pictures where they are to be written.
 
     Raises:
         AsrError: Something a user can mend.
@@ -123,6 +123,12 @@ def run_evaluation(config: EvaluateConfig) -> None:
     render(report, console if console.is_terminal else Console(width=160))
     if config.output is not None:
         report.write(config.output)
+    if config.pictures is not None:
+        # matplotlib is for those who want pictures: its first import takes seconds.
+        from asr.evaluation.pictures import write_pictures
+
+        if not write_pictures(report, config.pictures):
+            log.warning("there is nothing to draw: no head of the system told a label that the fragments have")
 
 
 def _dialects(manifests: tuple[str, ...]) -> dict[str, str]:

@@ -131,6 +131,7 @@ class EvaluateConfig:
         test: Manifests, by the name that each test set has in the report.
         baseline: What it is compared with on the same fragments; None compares with nothing.
         output: The JSON file of the report; None writes none.
+        pictures: Folder for pictures of how labels were told; None draws none.
         decode: How both search for text.
         baseline_tag: In the place of ``decode.tag`` for the baseline.
         device: ``cpu``, ``cuda`` or ``auto``.
@@ -144,6 +145,7 @@ class EvaluateConfig:
     test: dict[str, str]
     baseline: str | None = None
     output: str | None = None
+    pictures: str | None = None
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     baseline_tag: str = "auto"
     device: str = "auto"

@@ -34,6 +34,7 @@ from asr.fragment import write_manifest
 from asr.inference.decoding import DecodeOptions
 from asr.model.adapt import LoraOptions
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from asr.model.heads import HeadSpec
 from asr.model.network import DialectWhisper
 from asr.training.heads import HeadOptions
 from asr.training.run import TrainerOptions
@@ -203,6 +204,39 @@ def test_system_and_baseline_are_each_told_their_own(
     assert seen == {"system": "de-AT", "baseline": "never"}
     with pytest.raises(ConfigError, match="tag 'fr-CA' cannot be told"):
         run_evaluation(replace(asked, baseline_tag="fr-CA"))
+
+
+def test_an_evaluation_with_pictures(
+    tiny_whisper: Whisper,
+    dev: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(asr.build, "DecodeOptions", partial(DecodeOptions, max_tokens=6))
+    model = DialectWhisper(tiny_whisper)
+    model.set_heads({"dialect": HeadSpec(("en-GB", "en-IN", "fr-CA"), ("en", "en", "fr"), temperature=2.0)})
+    save_checkpoint(model, CheckpointInfo("tiny-random"), tmp_path / "heads.pt")
+    pictures, output = tmp_path / "pictures", tmp_path / "report.json"
+    config = EvaluateConfig(
+        str(tmp_path / "heads.pt"),
+        {"a": str(dev)},
+        output=str(output),
+        pictures=str(pictures),
+        device="cpu",
+        resamples=20,
+    )
+    run_evaluation(config)
+    drawn = ["dialect-confusion.png", "dialect-reliability.png", "dialect-risk.png"]
+    assert sorted(path.name for path in pictures.iterdir()) == drawn
+    (told,) = json.loads(output.read_text("utf-8"))["labels"]
+    assert told["reliability_before"]["error"] is not None
+    assert not caplog.messages
+    model.heads.clear()
+    save_checkpoint(model, CheckpointInfo("tiny-random"), tmp_path / "heads.pt")
+    run_evaluation(replace(config, pictures=str(tmp_path / "none")))
+    assert caplog.messages == ["there is nothing to draw: no head of the system told a label that the fragments have"]
+    assert not (tmp_path / "none").exists()
 
 
 def test_an_evaluation_without_fragments(tiny_checkpoint: Path, tmp_path: Path) -> None:
