@@ -20,6 +20,7 @@ from asr.inference.decoding import DecodeOptions
 from asr.inference.transcriber import Transcriber
 from asr.model.adapt import adapt
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint
+from asr.training.adversary import corpora_of
 from asr.training.heads import head_labels
 from asr.training.run import train
 
@@ -45,6 +46,7 @@ def run_training(config: TrainConfig) -> Path:
     model.window, model.margin = config.model.window, config.model.margin
     torch.manual_seed(config.seed)  # adapters and heads begin at random
     learnt = head_labels(config.data.train, config.heads)
+    corpora = corpora_of(config.data.train, config.heads)
     model.set_heads({name: labels.spec for name, labels in learnt.items()})
     model.heads.requires_grad_(False)
     for name in learnt:
@@ -73,6 +75,7 @@ def run_training(config: TrainConfig) -> Path:
         resume=config.resume is not None,
         heads=config.heads,
         head_weights={name: labels.weights for name, labels in learnt.items()},
+        corpora=corpora,
     )
     log.info("best checkpoint: %s", best)
     return best

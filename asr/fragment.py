@@ -159,6 +159,7 @@ class Fragment(BaseModel):
         words: Words with their times.
         expressions: Dialect words and phrases.
         conversation: Id of the conversation that the fragment belongs to.
+        corpus: Id of the corpus that it comes from, such as a recipe's name.
         split: ``train``, ``dev``, ``test`` …
         consent: What the speaker agreed to.
         licence: Licence of the recording, best as an SPDX id.
@@ -185,6 +186,7 @@ class Fragment(BaseModel):
     words: Annotated[tuple[WordTime, ...], _null_as((), tuple[WordTime, ...])] = ()
     expressions: Annotated[tuple[Expression, ...], _null_as((), tuple[Expression, ...])] = ()
     conversation: Label = None
+    corpus: Label = None
     split: Label = None
     consent: Consent | None = None
     licence: Label = None

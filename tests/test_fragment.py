@@ -61,6 +61,7 @@ fragments = st.builds(
     dialect=label,
     text_standard=label,
     speaker=label,
+    corpus=label,
     split=label,
     emphasis=st.lists(st.integers(0, 50), max_size=3).map(tuple),
     words=st.lists(st.builds(WordTime, text=plain, start=seconds, duration=length), max_size=2).map(tuple),

@@ -41,6 +41,8 @@ class Recipe:
     def fragments(self, root: str | Path) -> Iterator[Fragment]:
         """Stream the fragments of the corpus that lies in ``root``, or is made there by its importer.
 
+        A fragment's ``corpus`` is the recipe's name, unless the importer gave it one.
+
         Raises:
             ConfigError: There is no such folder.
             AsrError: What the importer raises for a corpus it cannot read.
@@ -51,7 +53,10 @@ class Recipe:
             folder.mkdir(parents=True, exist_ok=True)
         if not folder.is_dir():
             raise ConfigError(f"there is no corpus folder {folder}; give the folder in which {self.name!r} lies")
-        return importer.run(folder, self.options)
+        return (
+            fragment if fragment.corpus is not None else fragment.replace(corpus=self.name)
+            for fragment in importer.run(folder, self.options)
+        )
 
 
 def find_recipe(name: str | Path, datasets: str | Path = "datasets") -> Path:

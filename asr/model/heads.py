@@ -66,6 +66,8 @@ class HeadSpec:
         heard: Whisper's languages that it has learnt from; the answer in another one is "unknown". Empty where that
             is not known, in older checkpoints.
         fusion: How its answer and the decoder's become a text's final mark (intonation); None where not learnt.
+        bottleneck: Width of a linear layer before the scores, in which training can unlearn what an adversary finds;
+            0 for none: of what is only pooled, nothing can be unlearnt.
     """
 
     labels: tuple[str, ...]
@@ -75,6 +77,7 @@ class HeadSpec:
     threshold: float = 0.0
     heard: tuple[str, ...] = ()
     fusion: Fusion | None = None
+    bottleneck: int = 0
 
     def __post_init__(self) -> None:
         if self.languages and len(self.languages) != len(self.labels):
@@ -100,8 +103,9 @@ class Head(nn.Module):
         self.mix = nn.Parameter(_middle(layers))
         self.attention = nn.Sequential(nn.Linear(width, _ATTENTION), nn.Tanh(), nn.Linear(_ATTENTION, 1))
         self.norm = nn.LayerNorm(4 * width)
+        self.bottleneck = nn.Linear(4 * width, spec.bottleneck) if spec.bottleneck else nn.Identity()
         self.dropout = nn.Dropout(_DROPOUT)
-        self.out = nn.Linear(4 * width, len(spec.labels))
+        self.out = nn.Linear(spec.bottleneck or 4 * width, len(spec.labels))
         self.by_dialect: nn.Embedding | None = None
         if spec.dialects:
             # Row 0 is for a dialect without a bias of its own, and stays zero.
@@ -152,7 +156,16 @@ class Head(nn.Module):
             languages: Of each fragment.
             dialects: Of each fragment, where known.
         """
-        scores: Tensor = self.out(self.dropout(self.norm(self.pooled(layers, num_frames))))
+        return self.scores(self.represented(layers, num_frames), languages, dialects)
+
+    def represented(self, layers: Sequence[Tensor], num_frames: Tensor) -> Tensor:
+        """What the scores are made of, float [B, R]: R is the bottleneck's width, or 4 D; arguments as in `pooled`."""
+        represented: Tensor = self.bottleneck(self.norm(self.pooled(layers, num_frames)))
+        return represented
+
+    def scores(self, represented: Tensor, languages: Sequence[str], dialects: Sequence[str | None]) -> Tensor:
+        """The second half of `forward`, from what the first half, `represented`, gave."""
+        scores: Tensor = self.out(self.dropout(represented))
         if self.by_dialect is not None:
             rows = [0 if name not in self.spec.dialects else 1 + self.spec.dialects.index(name) for name in dialects]
             scores = scores + self.by_dialect(torch.tensor(rows, device=scores.device))

@@ -18,6 +18,8 @@ from asr.model.heads import HEAD_NAMES, HeadName, HeadSpec
 log = logging.getLogger(__name__)
 
 _Share = Annotated[float, Field(ge=0)]
+# Of the dialect head's bottleneck, which it has when an adversary works against it.
+_BOTTLENECK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class HeadOptions:
         dialect: Weight of the dialect head's loss beside that of the text; 0 trains no such head.
         intonation: Of the sentence type's.
         tune: Of the tune's.
+        adversary: Of what tells corpora apart, against the dialect head; 0 lets that learn rooms and microphones.
         lr: Highest learning rate of the heads, which begin at random.
         weight_decay: Of their matrices: there are few labelled voices, and many ways to tell them apart.
         least: Fragments that a label must have to be learnt.
@@ -36,6 +39,7 @@ class HeadOptions:
     dialect: _Share = 0.0
     intonation: _Share = 0.0
     tune: _Share = 0.0
+    adversary: _Share = 0.0
     lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: _Share = 0.1
     least: Annotated[int, Field(ge=1)] = 5
@@ -99,13 +103,16 @@ def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[H
                 f"fragments or more, and two are needed; leave it at 0, or give manifests with more labels"
             )
         owners: tuple[str, ...] = ()
+        bottleneck = 0
         if name == "dialect":
+            bottleneck = _BOTTLENECK if options.adversary else 0
             owners = tuple(
                 max((count, language) for (label, language), count in languages.items() if label == dialect)[1]
                 for dialect in kept
             )
         known = tuple(sorted(language for language, count in heard[name].items() if count >= options.least))
-        spec = HeadSpec(tuple(kept), owners, tuple(sorted(dialects[name])), heard=known)
+        biased = tuple(sorted(dialects[name]))
+        spec = HeadSpec(tuple(kept), owners, biased, heard=known, bottleneck=bottleneck)
         found[name] = HeadLabels(spec, _balanced([counter[label] for label in kept]))
     return found
 

@@ -231,6 +231,7 @@ def train(
     resume: bool = False,
     heads: HeadOptions | None = None,
     head_weights: Mapping[HeadName, Sequence[float]] | None = None,
+    corpora: Sequence[str] = (),
 ) -> Path:
     """Train a model and keep its checkpoints in ``folder/checkpoints``.
 
@@ -247,6 +248,7 @@ def train(
         resume: Go on from the state in the folder.
         heads: How the model's heads are learnt; none is when None.
         head_weights: Of each label of each head that is learnt.
+        corpora: What the dialect head's adversary tells apart, if there is one.
 
     Returns:
         The best checkpoint.
@@ -311,7 +313,7 @@ def train(
             plugins=[AtomicCheckpointIO()],
             callbacks=callbacks,
         )
-        task = TranscriptionTask(model, optim, augment, trainer.max_steps, heads, head_weights)
+        task = TranscriptionTask(model, optim, augment, trainer.max_steps, heads, head_weights, corpora)
         state = folder / "checkpoints" / STATE if resume else None
         try:
             loop.fit(task, datamodule=loaders, ckpt_path=None if state is None else str(state))

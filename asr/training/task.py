@@ -1,6 +1,7 @@
 """The task that lightning runs: hear a batch, compare with its labels, learn; and count errors on the side.
 
-Text and heads learn together: the loss is that of the text plus each head's, by its weight.
+Text and heads learn together: the loss is that of the text plus each head's, by its weight, plus that of the dialect
+head's adversary, if it has one.
 
 Shapes: B batch, S tokens.
 """
@@ -30,6 +31,7 @@ from asr.model.features import MAX_SAMPLES, count_states
 from asr.model.heads import HeadName
 from asr.model.network import DialectWhisper, Encoded
 from asr.text import get_normalizer
+from asr.training.adversary import PACE, Adversary, strength_at
 from asr.training.heads import HeadOptions
 
 # A dialect with fewer reference words than this does not choose a checkpoint.
@@ -53,6 +55,21 @@ class _Counts:
     errors: dict[str, list[float]] = field(default_factory=dict)
     heads_loss: list[float] = field(default_factory=lambda: [0.0, 0.0])
     heard: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a head made of a batch.
+
+    Attributes:
+        represented: What its scores are made of, float [B, R].
+        scores: Of its labels, float [B, C].
+        targets: The labels that should have won, long [B].
+    """
+
+    represented: Tensor
+    scores: Tensor
+    targets: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +106,7 @@ class TranscriptionTask(lightning.LightningModule):
         max_steps: Where the schedule ends.
         heads: How the model's heads are learnt.
         head_weights: Of each label of each head, by the head's name.
+        corpora: What the dialect head's adversary tells apart, if there is one.
     """
 
     def __init__(
@@ -99,6 +117,7 @@ class TranscriptionTask(lightning.LightningModule):
         max_steps: int,
         heads: HeadOptions | None = None,
         head_weights: Mapping[HeadName, Sequence[float]] | None = None,
+        corpora: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.model = model
@@ -107,6 +126,10 @@ class TranscriptionTask(lightning.LightningModule):
         self.max_steps = max_steps
         self.heads = heads or HeadOptions()
         self._label_weights = {name: torch.tensor(weights) for name, weights in (head_weights or {}).items()}
+        self.adversary: Adversary | None = None
+        if corpora:
+            spec = model.head("dialect").spec
+            self.adversary = Adversary(corpora, len(spec.labels), spec.bottleneck)
         # With all of Whisper frozen there is no text to learn, and nothing below the heads to go back through.
         self._learns_text = any(parameter.requires_grad for parameter in model.whisper.parameters())
         self._counts = _Counts()
@@ -126,7 +149,8 @@ class TranscriptionTask(lightning.LightningModule):
             mel = self.augment.spectrogram(mel, num_frames, batch.seed)
         with torch.set_grad_enabled(self._learns_text):
             encoded = self.model.encode(mel, num_frames)
-        losses = {"heads": self._head_loss(encoded, num_samples, batch.fragments)} if self.heads.weights else {}
+        answers = self._answers(encoded, num_samples, batch.fragments)
+        losses = {"heads": self._head_loss(answers)} if answers else {}
         if self._learns_text:
             hidden = self.model.decode(batch.tokens, encoded)
             losses["text"] = self._loss(hidden, batch.targets, self.optim.label_smoothing)
@@ -134,29 +158,44 @@ class TranscriptionTask(lightning.LightningModule):
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.fragments))
         if len(losses) > 1:
             self.log("train/heads_loss", losses["heads"].detach(), batch_size=len(batch.fragments))
+        if self.adversary is not None:
+            loss = loss + self._adversary_loss(self.adversary, answers["dialect"], batch.fragments)
         return loss
 
-    def _head_loss(self, encoded: Encoded, num_samples: Tensor, fragments: Sequence[Fragment]) -> Tensor:
-        """The heads' losses, by weight; a fragment without a label counts in none, and none of them gives 0."""
-        total = encoded.states.new_zeros(())
-        for name, weight in self.heads.weights.items():
-            scores, targets = self._head_scores(name, encoded, num_samples, fragments)
-            weights = self._label_weights[name].to(scores)
-            losses = functional.cross_entropy(scores, targets, weights, ignore_index=IGNORED, reduction="sum")
-            # Every parameter takes part in every step, which DDP asks for, even when no fragment has a label.
-            total = total + weight * losses / max(1, int((targets != IGNORED).sum()))
-        return total
-
-    def _head_scores(
-        self, name: HeadName, encoded: Encoded, num_samples: Tensor, fragments: Sequence[Fragment]
-    ) -> tuple[Tensor, Tensor]:
-        """Scores [B, C] of one head, and the labels [B] that should have won."""
-        head = self.model.head(name)
+    def _answers(self, encoded: Encoded, num_samples: Tensor, fragments: Sequence[Fragment]) -> dict[HeadName, _Answer]:
+        """What each head that learns makes of a batch."""
         languages = [fragment.language for fragment in fragments]
         dialects = [fragment.dialect for fragment in fragments]
-        scores = head(encoded.layers, count_states(num_samples), languages, dialects)
-        labels = [getattr(fragment, name) for fragment in fragments]
-        return scores, head.targets(labels, languages, IGNORED).to(scores.device)
+        answers = {}
+        for name in self.heads.weights:
+            head = self.model.head(name)
+            represented = head.represented(encoded.layers, count_states(num_samples))
+            scores = head.scores(represented, languages, dialects)
+            labels = [getattr(fragment, name) for fragment in fragments]
+            answers[name] = _Answer(represented, scores, head.targets(labels, languages, IGNORED).to(scores.device))
+        return answers
+
+    def _head_loss(self, answers: Mapping[HeadName, _Answer]) -> Tensor:
+        """The heads' losses, by weight; a fragment without a label counts in none, and none of them gives 0."""
+        return torch.stack(
+            [
+                self.heads.weights[name]
+                * _mean_loss(answer.scores, answer.targets, self._label_weights[name].to(answer.scores))
+                for name, answer in answers.items()
+            ]
+        ).sum()
+
+    def _adversary_loss(self, adversary: Adversary, answer: _Answer, fragments: Sequence[Fragment]) -> Tensor:
+        """The loss of telling corpora apart, a plain one: the option's weight is in the gradient that is reversed."""
+        strength = self.heads.adversary * strength_at(self.global_step / self.max_steps)
+        scores = adversary(answer.represented, answer.targets, strength)
+        targets = adversary.targets(fragments).to(scores.device)
+        loss = _mean_loss(scores, targets)
+        # In every step, also where no corpus is known and both are 0: lightning would repeat the last figures.
+        right = 100 * int((scores.argmax(-1) == targets).sum()) / max(1, int((targets != IGNORED).sum()))
+        self.log("train/adversary_loss", loss.detach(), batch_size=len(fragments))
+        self.log("train/adversary_accuracy", right, batch_size=len(fragments))
+        return loss
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new count."""
@@ -166,12 +205,12 @@ class TranscriptionTask(lightning.LightningModule):
         """Count loss and word errors of one batch."""
         window = self.model.window_samples(batch.num_samples)
         encoded = self.model.encode(*self.model.features(batch.audio, window))
-        for name in self.heads.weights:
-            scores, targets = self._head_scores(name, encoded, batch.num_samples, batch.fragments)
-            pairs = zip(scores.argmax(-1).tolist(), targets.tolist(), strict=True)
+        answers = self._answers(encoded, batch.num_samples, batch.fragments)
+        for name, answer in answers.items():
+            pairs = zip(answer.scores.argmax(-1).tolist(), answer.targets.tolist(), strict=True)
             self._counts.heard.setdefault(name, []).extend(pair for pair in pairs if pair[1] != IGNORED)
-        if self.heads.weights:
-            heads_loss = self._head_loss(encoded, batch.num_samples, batch.fragments)
+        if answers:
+            heads_loss = self._head_loss(answers)
             self._counts.heads_loss[0] += float(heads_loss) * len(batch.fragments)
             self._counts.heads_loss[1] += len(batch.fragments)
         if not self._learns_text:
@@ -238,6 +277,11 @@ class TranscriptionTask(lightning.LightningModule):
             for parameters, lr, decay in (
                 (trainable_parameters(self.model.whisper), self.optim.lr, self.optim.weight_decay),
                 (trainable_parameters(self.model.heads), self.heads.lr, self.heads.weight_decay),
+                (
+                    [] if self.adversary is None else trainable_parameters(self.adversary),
+                    PACE * self.heads.lr,
+                    self.heads.weight_decay,
+                ),
             )
             if parameters
             for matrix in (True, False)
@@ -262,3 +306,12 @@ class TranscriptionTask(lightning.LightningModule):
         asked = targets != IGNORED
         logits = self.model.logits(hidden[asked])
         return functional.cross_entropy(logits, targets[asked], label_smoothing=smoothing)
+
+
+def _mean_loss(scores: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy over the targets that there are; 0 without any.
+
+    Every parameter takes part in every step, which DDP asks for, even when no fragment has a label.
+    """
+    losses = functional.cross_entropy(scores, targets, weights, ignore_index=IGNORED, reduction="sum")
+    return losses / max(1, int((targets != IGNORED).sum()))

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import langcodes
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from asr.errors import ConfigError
+from asr.fragment import Fragment
 from asr.importers import IMPORTERS, Importer
 from asr.importers.jsonl import FieldSource, JsonlOptions
 from asr.importers.recipe import count_unmapped, find_recipe, read_recipe
@@ -86,13 +88,35 @@ def test_a_missing_corpus_is_named(tmp_path: Path) -> None:
 
 
 def test_an_importer_that_makes_its_corpus_gets_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = Importer(lambda root, options: iter([root.is_dir()]), JsonlOptions, makes_corpus=True)
+    def speak(root: Path, options: JsonlOptions) -> Iterator[Fragment]:
+        assert root.is_dir()
+        return iter([Fragment(id="a", audio="/a.wav", text="", language="en")])
+
+    made = Importer(speak, JsonlOptions, makes_corpus=True)
     monkeypatch.setitem(IMPORTERS, "jsonl", made)
     read = read_recipe(recipe(tmp_path, "importer: jsonl"))
-    assert list(read.fragments(tmp_path / "new" / "corpus")) == [True]
-    assert list(read.fragments(tmp_path / "new" / "corpus")) == [True]
+    for _ in range(2):
+        assert [fragment.id for fragment in read.fragments(tmp_path / "new" / "corpus")] == ["a"]
     with pytest.raises(ConfigError, match=r"no corpus folder .*recipe\.yaml"):
         read.fragments(tmp_path / "recipe.yaml")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("{}", ["mine", "mine"]),
+        ("{constants: {corpus: ours}}", ["ours", "ours"]),
+        ("{fields: {corpus: room}}", ["hall", "mine"]),
+    ],
+)
+def test_a_fragment_comes_from_the_recipes_corpus_unless_its_options_name_another(
+    tmp_path: Path, options: str, expected: list[str]
+) -> None:
+    (tmp_path / "mine").mkdir()
+    rows = [{"audio": "a.wav", "text": "", "language": "en", "room": room} for room in ("hall", "")]
+    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    read = read_recipe(recipe(tmp_path / "mine", f"importer: jsonl\noptions: {options}"))
+    assert [fragment.corpus for fragment in read.fragments(tmp_path)] == expected
 
 
 def test_what_could_not_be_mapped_is_counted(tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ from asr.errors import AudioError, CheckpointError, ConfigError, ManifestError
 from asr.fragment import read_manifest, write_manifest
 from asr.model.checkpoint import load_checkpoint
 from asr.training.checkpoints import TrainingStopped
+from asr.training.heads import HeadOptions
 from asr.training.task import TranscriptionTask
+from asr.weights.openai import HEADS_ENTRY, OWN_ENTRY
 
 Run = Callable[..., Path]
 
@@ -156,6 +158,34 @@ def test_lora_resumes_too_and_is_merged_on_save(run: Run, tmp_path: Path) -> Non
     assert not [name for name in load_checkpoint(best).model.state_dict() if "lora" in name]
 
 
+@pytest.fixture
+def two_corpora(corpus: Path) -> Path:
+    """The corpus as if both of its dialects came from two rooms; of some fragments nobody knows which."""
+    rooms = ("here", "here", "there", "there", None, None)
+    fragments = [fragment.replace(corpus=rooms[n % 6]) for n, fragment in enumerate(read_manifest(corpus))]
+    write_manifest(fragments, corpus.with_name("rooms.jsonl"))
+    return corpus.with_name("rooms.jsonl")
+
+
+def test_an_adversary_resumes_too_and_stays_out_of_the_checkpoint(run: Run, two_corpora: Path, tmp_path: Path) -> None:
+    options = {"train_on": two_corpora, "heads": HeadOptions(dialect=1.0, adversary=1.0), "max_steps": 3}
+    run(tmp_path / "whole", **options)
+    with signalled(2), pytest.raises(TrainingStopped):
+        run(tmp_path / "parts", **options)
+    best = run(tmp_path / "parts", resume=True, **options)
+    assert_same_end(tmp_path / "whole", tmp_path / "parts")
+    assert log(tmp_path / "parts") == log(tmp_path / "whole")
+    rows = [row for row in log(tmp_path / "whole") if "train/loss" in row]
+    assert max(row["train/adversary_loss"] for row in rows) > 0
+    assert all(0 <= row["train/adversary_accuracy"] <= 100 for row in rows)
+    assert [name for name in state(tmp_path / "parts")["state_dict"] if name.startswith("adversary.")]
+    saved = torch.load(best, weights_only=True)
+    assert set(saved) == {"dims", "model_state_dict", OWN_ENTRY, HEADS_ENTRY}
+    head = load_checkpoint(best).model.head("dialect")
+    assert set(saved[HEADS_ENTRY]) == {"dialect"} and set(saved[HEADS_ENTRY]["dialect"]) == set(head.state_dict())
+    assert head.spec.bottleneck == head.out.in_features > 0
+
+
 def test_a_finished_run_resumed_stays_as_it_is(run: Run, dev: Path, tmp_path: Path) -> None:
     best = run(tmp_path / "run", dev=dev, validate_every=2)
     before = {path.name: path.read_bytes() for path in best.parent.glob("*.pt")}
@@ -230,6 +260,8 @@ from asr.data.augment import Augment, AugmentOptions
 from asr.data.batch import BatchOptions
 from asr.model.adapt import adapt
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint
+from asr.training.adversary import corpora_of
+from asr.training.heads import HeadOptions, head_labels
 from asr.training.run import DataOptions, TrainerOptions, train
 from asr.training.task import OptimOptions
 
@@ -237,6 +269,10 @@ folder, checkpoint, corpus, dev = map(Path, sys.argv[1:])
 torch.set_num_threads(1)
 model = load_checkpoint(checkpoint).model
 model.window = "tight"
+heads = HeadOptions(dialect=1.0, adversary=1.0)
+learnt = head_labels([corpus], heads)
+torch.manual_seed(0)
+model.set_heads({name: labels.spec for name, labels in learnt.items()})
 train(
     model, CheckpointInfo("tiny"), folder,
     data=DataOptions((str(corpus),), dev=(str(dev),), batch_seconds=2.0, workers=0),
@@ -244,17 +280,18 @@ train(
     trainer=TrainerOptions(
         max_steps=2, validate_every=2, log_every=1, accelerator="cpu", devices=2, strategy="ddp", monitor="dev/loss"
     ),
-    seed=0,
+    seed=0, heads=heads, head_weights={name: labels.weights for name, labels in learnt.items()},
+    corpora=corpora_of([corpus], heads),
 )
-torch.save(model.whisper.state_dict(), folder / f"rank{os.environ.get('LOCAL_RANK', 0)}.pt")
+torch.save(model.state_dict(), folder / f"rank{os.environ.get('LOCAL_RANK', 0)}.pt")
 """
 
 
-def test_two_processes_learn_the_same(tiny_checkpoint: Path, corpus: Path, dev: Path, tmp_path: Path) -> None:
+def test_two_processes_learn_the_same(tiny_checkpoint: Path, two_corpora: Path, dev: Path, tmp_path: Path) -> None:
     # One development fragment for two processes: one of them has nothing to measure, and must not be waited for.
     write_manifest(list(read_manifest(dev))[:1], dev)
     (tmp_path / "two.py").write_text(textwrap.dedent(TWO_PROCESSES))
-    arguments = [str(path) for path in (tmp_path / "run", tiny_checkpoint, corpus, dev)]
+    arguments = [str(path) for path in (tmp_path / "run", tiny_checkpoint, two_corpora, dev)]
     done = subprocess.run(
         [sys.executable, str(tmp_path / "two.py"), *arguments],
         capture_output=True,
@@ -265,9 +302,11 @@ def test_two_processes_learn_the_same(tiny_checkpoint: Path, corpus: Path, dev: 
     )
     assert done.returncode == 0, done.stdout + done.stderr
     one, two = (torch.load(tmp_path / "run" / f"rank{rank}.pt", weights_only=True) for rank in range(2))
-    start = load_checkpoint(tiny_checkpoint).model.whisper.state_dict()
+    start = load_checkpoint(tiny_checkpoint).model.state_dict()
     assert_same(one, two)
     assert all(weight.isfinite().all() for weight in one.values())
-    assert not torch.equal(one["decoder.ln.weight"], start["decoder.ln.weight"])
+    assert not torch.equal(one["whisper.decoder.ln.weight"], start["whisper.decoder.ln.weight"])
+    # The heads, too: of some fragments no corpus is known, and a process that has only such ones is not waited for.
+    assert [name for name in one if name.startswith("heads.dialect.bottleneck")]
     assert state(tmp_path / "run")["FragmentData"]["batch"] == 2
     assert load_checkpoint(tmp_path / "run/checkpoints/last.pt").info.metrics.keys() >= {"dev/loss", "dev/wer/en-GB"}
