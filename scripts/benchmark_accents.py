@@ -1,0 +1,255 @@
+"""Which English, by the voice alone: python scripts/benchmark_accents.py ACCENTS [OTHER] --model CHECKPOINT.
+
+ACCENTS (`asr import accents_alphanumeric`) holds three Englishes out of one corpus. With a fifth of its speakers held
+out in turn: the dialect head on the frozen encoder, and logistic regression on the mean of one layer. Prints the macro
+F1 with its 95 % interval over speakers, the recall of each, the confusion and the expected calibration error.
+
+OTHER (`asr import speechocean762`) holds one of the three, out of other rooms. Prints what heads that learnt from
+ACCENTS hear in it; and how well ACCENTS is heard by heads that learnt that one English from OTHER, alone or beside
+ACCENTS, without an adversary and with one: a head that learns the room hears nobody of it in ACCENTS.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from benchmark_intonation import encoder_layers
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.class_weight import compute_class_weight
+from torch import Tensor, nn
+from torch.nn import functional
+
+from asr import Fragment, read_manifest
+from asr.audio import load_audio
+from asr.metrics import macro_f1, statistic_estimate
+from asr.metrics.calibration import calibration_error
+from asr.model.checkpoint import load_checkpoint
+from asr.model.heads import Head, HeadSpec
+from asr.training.adversary import PACE, Adversary, strength_at
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.int64]
+
+LABELS = ("en-CN", "en-IN", "en-US")
+# The one that both corpora have.
+SHARED = "en-CN"
+BATCH, FOLDS, RESAMPLES = 16, 5, 1000
+RATE = 1e-3
+# Of 50 encoder frames a second, every eighth is heard: those between say little that is new, and cost as much.
+STRIDE = 8
+BOTTLENECK = 64
+LONGEST = 30.0
+LAYERS = (3, 4)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Fragments as the frozen encoder hears them.
+
+    Attributes:
+        layers: K tensors, half-precision float [N, E, D].
+        frames: Long [N].
+        targets: Long [N], the numbers of `LABELS`.
+        corpora: Long [N], 0 for ACCENTS and 1 for OTHER.
+        speakers: N.
+    """
+
+    layers: list[Tensor]
+    frames: Tensor
+    targets: Tensor
+    corpora: Tensor
+    speakers: npt.NDArray[np.str_]
+
+
+def usable(manifest: Path, per_speaker: int | None = None) -> list[Fragment]:
+    """The fragments whose dialect is among the three, none too long, so many of a speaker at most."""
+    counts: Counter[str] = Counter()
+    found = []
+    for fragment in read_manifest(manifest):
+        speaker = fragment.speaker or fragment.id
+        long = fragment.duration is None or fragment.duration > LONGEST
+        if fragment.dialect in LABELS and not long and (per_speaker is None or counts[speaker] < per_speaker):
+            counts[speaker] += 1
+            found.append(fragment)
+    return found
+
+
+def hear(corpora: Sequence[list[Fragment]], model: str) -> Heard:
+    """Run the encoder over all fragments, each in a window of its own length."""
+    loaded = load_checkpoint(model).model
+    loaded.window = "tight"
+    loaded.set_heads({"dialect": HeadSpec(LABELS)})  # without a head, no layers are kept
+    pairs = [(fragment, number) for number, fragments in enumerate(corpora) for fragment in fragments]
+    # Those of like length side by side; which comes first changes nothing below.
+    pairs.sort(key=lambda pair: pair[0].duration or 0.0)
+    fragments = [fragment for fragment, _ in pairs]
+    layers, frames = encoder_layers(
+        loaded, [load_audio(fragment.audio, fragment.start, fragment.duration) for fragment in fragments]
+    )
+    return Heard(
+        [layer[:, ::STRIDE].clone() for layer in layers],
+        (frames + STRIDE - 1) // STRIDE,
+        torch.tensor([LABELS.index(fragment.dialect or "") for fragment in fragments]),
+        torch.tensor([number for _, number in pairs]),
+        np.array([fragment.speaker or fragment.id for fragment in fragments]),
+    )
+
+
+def batch_of(heard: Heard, rows: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Layers and frames of some fragments, as long as the longest of these."""
+    longest = int(heard.frames[rows].max())
+    return [layer[rows, :longest] for layer in heard.layers], heard.frames[rows]
+
+
+def learn_head(heard: Heard, rows: Tensor, epochs: int, seed: int, adversary: float) -> Head:
+    """A dialect head that has learnt from some fragments, as training does it: balanced, with warm-up and decay."""
+    torch.manual_seed(seed)
+    spec = HeadSpec(LABELS, bottleneck=BOTTLENECK if adversary else 0)
+    head = Head(spec, len(heard.layers), heard.layers[0].shape[-1]).train()
+    against = Adversary(("ACCENTS", "OTHER"), len(LABELS), BOTTLENECK) if adversary else None
+    learners: list[tuple[nn.Module, float]] = [(head, RATE)]
+    if against is not None:
+        learners.append((against, PACE * RATE))
+    groups = [
+        {"params": [one for one in module.parameters() if (one.ndim > 1) is matrix], "lr": rate, "weight_decay": decay}
+        for module, rate in learners
+        for matrix, decay in ((True, 0.1), (False, 0.0))
+    ]
+    optimizer = torch.optim.AdamW(groups)
+    steps = epochs * -(-len(rows) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [group["lr"] for group in groups], total_steps=steps)
+    learnt = heard.targets[rows].numpy()
+    weights = torch.ones(len(LABELS))
+    present = np.unique(learnt)
+    weights[present] = torch.from_numpy(compute_class_weight("balanced", classes=present, y=learnt)).float()
+    step = 0
+    for _ in range(epochs):
+        # Fragments of like length side by side, as in training; which of them, and in which order, is drawn.
+        drawn = heard.frames[rows] * (0.8 + 0.4 * torch.rand(len(rows)))
+        parts = rows[drawn.argsort()].split(BATCH)
+        for number in torch.randperm(len(parts)).tolist():
+            part = parts[number]
+            targets = heard.targets[part]
+            represented = head.represented(*batch_of(heard, part))
+            scores = head.scores(represented, ["en"] * len(part), [None] * len(part))
+            loss = functional.cross_entropy(scores, targets, weights, reduction="sum") / len(part)
+            if against is not None:
+                corpora = against(represented, targets, adversary * strength_at(step / steps))
+                loss = loss + functional.cross_entropy(corpora, heard.corpora[part])
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            step += 1
+    return head.eval()
+
+
+@torch.inference_mode()
+def by_head(head: Head, heard: Heard, rows: Tensor) -> Floats:
+    """Probabilities of the labels, [rows, C]."""
+    parts = []
+    for part in rows.split(BATCH):
+        scores = head(*batch_of(heard, part), ["en"] * len(part), [None] * len(part))
+        parts.append(head.probabilities(scores).double().numpy())
+    return np.concatenate(parts)
+
+
+def by_regression(heard: Heard, layer: int, rows: Tensor) -> tuple[Floats, Floats]:
+    """What logistic regression takes, [rows, D]: the mean of a layer; and the targets."""
+    means = [heard.layers[layer][row, : heard.frames[row]].float().mean(0).double() for row in rows.tolist()]
+    return torch.stack(means).numpy(), heard.targets[rows].numpy()
+
+
+def folds(heard: Heard, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """What is learnt from and what is held out, five times: no speaker on both sides."""
+    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    pairs = splitter.split(rows, heard.targets[rows], heard.speakers[rows.numpy()])
+    return [(rows[torch.from_numpy(learnt)], rows[torch.from_numpy(asked)]) for learnt, asked in pairs]
+
+
+def interval(speakers: npt.NDArray[np.str_], statistic: Callable[[npt.NDArray[np.intp]], float | None]) -> str:
+    """The statistic over all, and its 95 % interval over speakers."""
+    found = statistic_estimate(statistic, list(speakers), resamples=RESAMPLES)
+    return f"{found.value:.3f}" if found.low is None else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def show(name: str, heard: Heard, chances: Floats) -> None:
+    """Print what was heard in ACCENTS, and of OTHER how much."""
+    accents, truth, said = (heard.corpora == 0).numpy(), heard.targets.numpy(), chances.argmax(-1)
+    own, answers = truth[accents], said[accents]
+    f1 = interval(heard.speakers[accents], lambda rows: macro_f1(own[rows].tolist(), answers[rows].tolist()))
+    confusion = confusion_matrix(own, answers)
+    recalls = "  ".join(f"{share:.2f}" for share in confusion.diagonal() / confusion.sum(1))
+    error = calibration_error(chances[accents].max(-1), own == answers)
+    there = ""
+    if not accents.all():
+        right = (said == truth)[~accents]
+        there = interval(heard.speakers[~accents], lambda rows: float(right[rows].mean()))
+    print(f"{name:34} {f1:22} {recalls}   {error:.3f}  {there:22} {confusion.tolist()}", flush=True)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("accents", type=Path)
+    parser.add_argument("other", type=Path, nargs="?")
+    parser.add_argument("--model", default="base")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--adversary", type=float, default=1.0, help="its weight where there is one")
+    parser.add_argument("--per-speaker", type=int, default=3, help="fragments of a speaker of OTHER, at most")
+    given = parser.parse_args()
+
+    corpora = [usable(given.accents)] + ([usable(given.other, given.per_speaker)] if given.other else [])
+    heard = hear(corpora, given.model)
+    for name, fragments in zip(("ACCENTS", "OTHER"), corpora, strict=False):
+        counts = Counter(fragment.dialect for fragment in fragments)
+        speakers = {fragment.speaker for fragment in fragments}
+        print(f"{name}: {len(fragments)} fragments, {len(speakers)} speakers, {dict(sorted(counts.items()))}")
+    everything = torch.arange(len(heard.targets))
+    accents, other = everything[heard.corpora == 0], everything[heard.corpora == 1]
+    own = folds(heard, accents)
+    # OTHER has one label, so that only its speakers are spread; without it there is nothing to spread.
+    theirs = folds(heard, other) if len(other) else [(other, other)] * FOLDS
+    print(f"{'learnt by, from':34} {'macro F1':22} {'  '.join(LABELS)}  ECE    {'recall on OTHER':22} confusion")
+
+    def measure(name: str, answer: Callable[[Tensor, Tensor], Floats], own_cn: bool, beside: bool) -> None:
+        """Hold speakers of both corpora out in turn; OTHER is learnt from only where it is to stand beside ACCENTS."""
+        chances = np.zeros((len(everything), len(LABELS)))
+        for (learnt, asked), (more, also) in zip(own, theirs, strict=True):
+            if not own_cn:
+                learnt = learnt[heard.targets[learnt] != LABELS.index(SHARED)]
+            learnt, asked = torch.cat([learnt, more]) if beside else learnt, torch.cat([asked, also])
+            chances[asked] = answer(learnt, asked)
+        show(name, heard, chances)
+
+    for layer in LAYERS:
+
+        def by_layer(learnt: Tensor, asked: Tensor, layer: int = layer) -> Floats:
+            model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight="balanced"))
+            model.fit(*by_regression(heard, layer, learnt))
+            return np.asarray(model.predict_proba(by_regression(heard, layer, asked)[0]))
+
+        measure(f"regression on layer {layer}, ACCENTS", by_layer, True, False)
+
+    def heads(adversary: float) -> Callable[[Tensor, Tensor], Floats]:
+        return lambda learnt, asked: by_head(learn_head(heard, learnt, given.epochs, 0, adversary), heard, asked)
+
+    measure("head, ACCENTS", heads(0.0), True, False)
+    for own_cn, name in ((False, f"ACCENTS without {SHARED}, OTHER"), (True, "ACCENTS, OTHER")) if given.other else ():
+        for adversary in (0.0, given.adversary):
+            measure(f"{'adversary' if adversary else 'head'}, {name}", heads(adversary), own_cn, True)
+
+
+if __name__ == "__main__":
+    main()
