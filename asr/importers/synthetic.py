@@ -11,6 +11,7 @@ import io
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 
@@ -26,6 +27,7 @@ from asr.importers import espeak
 from asr.importers.chance import check_shares, fraction, split_of
 from asr.importers.sentences import (
     SPLITS,
+    TYPES,
     Sentence,
     Voice,
     for_dialect,
@@ -72,6 +74,8 @@ class SyntheticOptions:
         test: The same for ``test``.
         rate: Slowest and fastest speech, words per minute.
         pitch: Lowest and highest base pitch, 0 to 100.
+        pairs: Speak only the sentences that are statement and question in the same words, and each as both, in one
+            voice at one rate and pitch, so that nothing but the tune tells them apart.
         seed: Seed of all choices.
     """
 
@@ -82,6 +86,7 @@ class SyntheticOptions:
     test: float = 0.15
     rate: tuple[int, int] = (135, 195)
     pitch: tuple[int, int] = (35, 65)
+    pairs: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -174,28 +179,40 @@ class _Request:
 def _choose(
     dialect: str, sentences: tuple[Sentence, ...], voices: tuple[Voice, ...], options: SyntheticOptions
 ) -> Iterator[tuple[Sentence, Voice]]:
-    """Pair sentences with voices side by side, so that every sentence and every voice comes up evenly."""
+    """Give sentences their voices side by side, so that every sentence and every voice comes up evenly."""
+    together = _twins(sentences) if options.pairs else [(item,) for item in sentences]
+    each = 2 if options.pairs else 1
     shares = {"dev": options.dev, "test": options.test, "train": 1 - options.dev - options.test}
     for split in SPLITS:
-        side = [item for item in sentences if split_of(item.id, options.seed, options.dev, options.test) == split]
+        side = [group for group in together if split_of(group[0].id, options.seed, options.dev, options.test) == split]
         speakers = [voice for voice in voices if voice.split == split]
-        wanted = round(options.per_dialect * shares[split])
+        wanted = round(options.per_dialect * shares[split] / each)
         if wanted > len(side) * len(speakers):
             raise ConfigError(
-                f"'per_dialect' asks for {wanted} {split} fragments of {dialect}, but {len(side)} sentences and "
-                f"{len(speakers)} voices make {len(side) * len(speakers)}; lower it or write more sentences"
+                f"'per_dialect' asks for {wanted * each} {split} fragments of {dialect}, but {len(side) * each} "
+                f"sentences and {len(speakers)} voices make {len(side) * len(speakers) * each}; lower it or write more "
+                "sentences"
             )
         for turn in range(-(-wanted // len(side)) if side else 0):
-            round_of = sorted(side, key=lambda item: fraction(options.seed, dialect, *_key(item), str(turn)))
-            for item in round_of[: wanted - turn * len(side)]:
+            round_of = sorted(
+                side, key=lambda group: fraction(options.seed, dialect, *_key(group[0], options), str(turn))
+            )
+            for group in round_of[: wanted - turn * len(side)]:
                 speaker_order = sorted(
-                    speakers, key=lambda one: fraction(options.seed, dialect, *_key(item), one.variant)
+                    speakers, key=lambda one: fraction(options.seed, dialect, *_key(group[0], options), one.variant)
                 )
-                yield item, speaker_order[turn]
+                yield from ((item, speaker_order[turn]) for item in group)
 
 
-def _key(sentence: Sentence) -> tuple[str, str]:
-    return sentence.id, sentence.type
+def _twins(sentences: tuple[Sentence, ...]) -> list[tuple[Sentence, ...]]:
+    """The statement and the question of each sentence that has both; sentences come sorted by id."""
+    wordings = (tuple(group) for _, group in groupby(sentences, key=lambda item: item.id))
+    return [group for group in wordings if len(group) == len(TYPES)]
+
+
+def _key(sentence: Sentence, options: SyntheticOptions) -> tuple[str, ...]:
+    """What a sentence's voice, rate and pitch depend on; a pair has them in common."""
+    return (sentence.id,) if options.pairs else (sentence.id, sentence.type)
 
 
 def _request(
@@ -207,7 +224,7 @@ def _request(
     options: SyntheticOptions,
 ) -> _Request:
     def draw(name: str, low: int, high: int) -> int:
-        place = fraction(options.seed, name, dialect, *_key(sentence), voice.variant)
+        place = fraction(options.seed, name, dialect, *_key(sentence, options), voice.variant)
         return low + int(place * (high - low + 1))
 
     text = respell(sentence.text, respellings)

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from asr.audio import load_audio
 from asr.errors import ConfigError
+from asr.importers.sentences import TYPES
 from asr.importers.synthetic import ESPEAK_LANGUAGES, SyntheticOptions, import_synthetic
+from asr.prosody import prosody_of, track
 
 pytest.importorskip("espeakng_loader")
 
@@ -108,6 +111,38 @@ def test_more_fragments_only_adds(spoken, tmp_path):
     options = dataclasses.replace(OPTIONS, dialects=("fr-FR",), per_dialect=20)
     more = {f.id for f in import_synthetic(tmp_path, options)}
     assert {f.id for f in fragments if f.dialect == "fr-FR"} < more
+
+
+def test_pairs_differ_by_their_tune_alone(tmp_path):
+    options = dataclasses.replace(OPTIONS, pairs=True, per_dialect=16)
+    fragments = list(import_synthetic(tmp_path, options))
+    assert len(fragments) == 16 * len(ESPEAK_LANGUAGES)
+    pairs = {}
+    for f in fragments:
+        pairs.setdefault((f.dialect, f.custom["sentence"], f.speaker), []).append(f)
+    assert {f.split for f in fragments} == {"train", "dev", "test"}
+    for pair in pairs.values():
+        question, statement = sorted(pair, key=lambda f: f.intonation)
+        assert (question.intonation, statement.intonation) == ("question", "statement")
+        assert question.text.rstrip("? ") == statement.text.rstrip(".")
+        assert question.split == statement.split
+        for key in ("espeak_voice", "rate", "pitch"):
+            assert question.custom[key] == statement.custom[key]
+        assert Path(question.audio).read_bytes() != Path(statement.audio).read_bytes()
+
+
+def test_a_question_ends_higher_than_its_statement(tmp_path):
+    def rise(fragment):
+        found = prosody_of(track(load_audio(fragment.audio))).final_slope
+        return np.nan if found is None else found
+
+    for dialect in ("fr-BE", "en-US"):
+        options = dataclasses.replace(OPTIONS, pairs=True, dialects=(dialect,), per_dialect=40)
+        fragments = sorted(import_synthetic(tmp_path, options), key=lambda f: (f.custom["sentence"], f.speaker))
+        asked, said = (np.array([rise(f) for f in fragments if f.intonation == tune]) for tune in TYPES[::-1])
+        # Semitones a second; some voices creak where they end, and have no pitch there.
+        assert np.nanmedian(asked - said) > 2
+        assert np.nanmean(asked > said) > 0.8
 
 
 def test_another_seed_gives_another_corpus(spoken, tmp_path):
