@@ -14,6 +14,7 @@ import _ctypes
 import ctypes
 import sys
 import threading
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ _SYNCHRONOUS = 2
 _DO_NOT_EXIT = 0x8000
 _CHARACTERS = 1
 _UTF8 = 1
+# Mnemonics between double square brackets are spoken as they stand.
+_PHONEMES = 0x100
 _RATE, _PITCH, _RANGE = 1, 3, 4
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -41,7 +44,7 @@ def speak(text: str, voice: str, rate: int = 175, pitch: int = 50, pitch_range: 
     """Speak a text.
 
     Args:
-        text: Plain text; punctuation shapes the tune.
+        text: Plain text; punctuation shapes the tune. Between ``[[`` and ``]]``, mnemonics as from `phonemes`.
         voice: Name of a language file of espeak-ng and, after a plus sign, of a variant: ``fr-be+m3``.
         rate: Words per minute, 80 to 450.
         pitch: Base pitch, 0 to 100.
@@ -86,12 +89,33 @@ def speak(text: str, voice: str, rate: int = 175, pitch: int = 50, pitch_range: 
             # The Klatt voices draw their noise from the C library's rand(), found through the library's own links.
             library.srand(1)
             data = text.encode()
-            status = library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, _CHARACTERS, 0, _UTF8, None, None)
+            flags = _UTF8 | _PHONEMES
+            status = library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, _CHARACTERS, 0, flags, None, None)
         finally:
             _unload(library)
     if status != 0 or not chunks:
         raise AsrError(f"espeak-ng gave no sound for a text of {len(text)} characters in voice {voice!r}")
     return np.frombuffer(b"".join(chunks), dtype=np.int16)
+
+
+@cache
+def phonemes(word: str, voice: str) -> str:
+    """Return a word in espeak-ng's own mnemonics: ``lW~d'i`` for the French *lundi*.
+
+    Raises:
+        ConfigError: There is no such voice.
+        MissingExtraError: espeakng-loader is not installed.
+    """
+    with _lock:
+        library = _load()
+        try:
+            if library.espeak_SetVoiceByName(voice.encode()) != 0:
+                raise ConfigError(f"espeak-ng has no voice {voice!r}; its voices are the files in its 'lang' folder")
+            library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+            rest = ctypes.c_char_p(word.encode())
+            return str(library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, 0).decode())
+        finally:
+            _unload(library)
 
 
 def version() -> str:

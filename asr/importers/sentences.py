@@ -1,7 +1,7 @@
 """Reads what the synthetic corpus speaks: sentences per dialect, voices, and respellings for the synthesiser.
 
-Three kinds of tab-separated files with a header line lie in one folder: ``sentences.<language>.tsv``,
-``voices.tsv`` and ``pronunciations.tsv``. A ``sentences`` row with the dialects ``en-GB`` also serves
+Four kinds of tab-separated files with a header line lie in one folder: ``sentences.<language>.tsv``,
+``voices.tsv``, ``pronunciations.tsv`` and ``sounds.tsv``. A ``sentences`` row with the dialects ``en-GB`` also serves
 ``en-GB-scotland`` unless a row of the same id and type names that dialect; ``*`` serves every dialect that no
 other row serves.
 """
@@ -9,7 +9,7 @@ other row serves.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +55,23 @@ class Voice:
     variant: str
     split: str
     gender: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """How a dialect says what the synthesiser says otherwise.
+
+    Attributes:
+        dialects: BCP 47 tags.
+        spelling: Found in the words that are meant, whatever their case.
+        sound: Found in the synthesiser's mnemonics of such a word.
+        instead: What stands for it, with ``\\1`` for a group.
+    """
+
+    dialects: tuple[str, ...]
+    spelling: re.Pattern[str]
+    sound: re.Pattern[str]
+    instead: str
 
 
 def read_sentences(path: Path) -> tuple[Sentence, ...]:
@@ -126,6 +143,43 @@ def read_pronunciations(path: Path) -> dict[str, dict[str, str]]:
             raise ManifestError("a pronunciation needs a language, a word and what is spoken", path, line)
         table.setdefault(row["language"], {})[row["word"].lower()] = row["spoken"]
     return table
+
+
+def read_sounds(path: Path) -> tuple[Sound, ...]:
+    """Read the sounds of the dialects; a row also names its source.
+
+    Raises:
+        ManifestError: A row is broken.
+    """
+    sounds = []
+    for line, row in read_table(path, ("dialects", "spelling", "sound", "instead", "source")):
+        if not all(row.values()):
+            raise ManifestError("a sound needs dialects, a spelling, what is heard instead, and a source", path, line)
+        try:
+            patterns = re.compile(row["spelling"], re.IGNORECASE), re.compile(row["sound"])
+        except re.error as error:
+            raise ManifestError(f"a pattern of this row cannot be read: {error}", path, line) from None
+        sounds.append(Sound(tuple(row["dialects"].split()), *patterns, row["instead"]))
+    return tuple(sounds)
+
+
+def pronounce(text: str, sounds: tuple[Sound, ...], phonemes: Callable[[str], str]) -> str:
+    """Replace the words that a dialect says otherwise by mnemonics in double square brackets.
+
+    Args:
+        text: What is to be spoken.
+        sounds: Of the dialect, applied to a word one after the other.
+        phonemes: The synthesiser's mnemonics of a word.
+    """
+
+    def said(match: re.Match[str]) -> str:
+        meant = [sound for sound in sounds if sound.spelling.search(match[0])]
+        before = after = phonemes(match[0]) if meant else ""
+        for sound in meant:
+            after = sound.sound.sub(sound.instead, after)
+        return match[0] if after == before else f"[[{after}]]"
+
+    return re.sub(r"[\w']+", said, text)
 
 
 def respell(text: str, words: Mapping[str, str]) -> str:

@@ -29,10 +29,13 @@ from asr.importers.sentences import (
     SPLITS,
     TYPES,
     Sentence,
+    Sound,
     Voice,
     for_dialect,
+    pronounce,
     read_pronunciations,
     read_sentences,
+    read_sounds,
     read_voices,
     respell,
 )
@@ -127,13 +130,16 @@ def import_synthetic(root: Path, options: SyntheticOptions) -> Iterator[Fragment
     texts = Path(options.texts)
     voices = read_voices(texts / "voices.tsv")
     respellings = read_pronunciations(texts / "pronunciations.tsv")
+    sounds = read_sounds(texts / "sounds.tsv")
     engine = f"espeak-ng {espeak.version()}"
     spoken = 0
     for dialect in options.dialects:
         language = dialect.split("-")[0]
         sentences = for_dialect(read_sentences(texts / f"sentences.{language}.tsv"), dialect)
+        own_sounds = tuple(sound for sound in sounds if dialect in sound.dialects)
         for sentence, voice in _choose(dialect, sentences, voices, options):
-            request = _request(dialect, sentence, voice, respellings.get(language, {}), engine, options)
+            text = _spoken(sentence, dialect, respellings.get(language, {}), own_sounds)
+            request = _request(dialect, sentence, voice, text, engine, options)
             path = root / "audio" / dialect / f"{request.name}.flac"
             duration = _duration(path)
             if duration is None:
@@ -215,19 +221,19 @@ def _key(sentence: Sentence, options: SyntheticOptions) -> tuple[str, ...]:
     return (sentence.id,) if options.pairs else (sentence.id, sentence.type)
 
 
+def _spoken(sentence: Sentence, dialect: str, respellings: Mapping[str, str], sounds: tuple[Sound, ...]) -> str:
+    """What the synthesiser is given for a sentence."""
+    voice = ESPEAK_LANGUAGES[dialect]
+    return pronounce(respell(sentence.text, respellings), sounds, lambda word: espeak.phonemes(word, voice))
+
+
 def _request(
-    dialect: str,
-    sentence: Sentence,
-    voice: Voice,
-    respellings: Mapping[str, str],
-    engine: str,
-    options: SyntheticOptions,
+    dialect: str, sentence: Sentence, voice: Voice, text: str, engine: str, options: SyntheticOptions
 ) -> _Request:
     def draw(name: str, low: int, high: int) -> int:
         place = fraction(options.seed, name, dialect, *_key(sentence, options), voice.variant)
         return low + int(place * (high - low + 1))
 
-    text = respell(sentence.text, respellings)
     name = f"{ESPEAK_LANGUAGES[dialect]}+{voice.variant}"
     rate, pitch = draw("rate", *options.rate), draw("pitch", *options.pitch)
     content = "\0".join((engine, text, name, str(rate), str(pitch), str(SAMPLE_RATE), str(_PEAK)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from asr.errors import ConfigError, MissingExtraError
-from asr.importers.espeak import ESPEAK_SAMPLE_RATE, speak, variants, version
+from asr.importers.espeak import ESPEAK_SAMPLE_RATE, phonemes, speak, variants, version
 
 pytest.importorskip("espeakng_loader")
 
@@ -57,6 +57,13 @@ def test_a_question_has_another_melody_than_the_same_words_as_a_statement():
     assert said.tobytes() != asked.tobytes()
 
 
+def test_a_word_as_its_phonemes_sounds_as_it_does_in_letters():
+    assert phonemes("lundi", "fr") == "lW~d'i"
+    written = speak("Il part lundi ?", "fr+m3")
+    assert np.array_equal(speak("Il part [[lW~d'i]] ?", "fr+m3"), written)
+    assert not np.array_equal(speak("Il part [[lE~d'i]] ?", "fr+m3"), written)
+
+
 def test_unknown_voices_and_values_are_refused():
     with pytest.raises(ConfigError, match="no voice 'zz-nowhere'"):
         speak("Hello.", "zz-nowhere")
@@ -66,6 +73,8 @@ def test_unknown_voices_and_values_are_refused():
         speak("Hello.", "en", rate=20)
     with pytest.raises(ConfigError, match="NUL"):
         speak("a\0b", "en")
+    with pytest.raises(ConfigError, match="no voice 'zz-nowhere'"):
+        phonemes("hello", "zz-nowhere")
 
 
 def test_version_and_variants():

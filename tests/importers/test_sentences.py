@@ -8,7 +8,15 @@ import langcodes
 import pytest
 
 from asr.errors import ManifestError
-from asr.importers.sentences import for_dialect, read_pronunciations, read_sentences, read_voices, respell
+from asr.importers.sentences import (
+    for_dialect,
+    pronounce,
+    read_pronunciations,
+    read_sentences,
+    read_sounds,
+    read_voices,
+    respell,
+)
 from asr.importers.synthetic import ESPEAK_LANGUAGES
 
 TEXTS = Path(__file__).parents[2] / "datasets" / "synthetic"
@@ -88,6 +96,32 @@ def test_voices_stand_on_one_side(tmp_path):
 
 def test_respelling_touches_whole_words_only():
     assert respell("Kot, kots, l'KOT et kot-là", {"kot": "kotte"}) == "kotte, kots, l'kotte et kotte-là"
+
+
+SOUNDS = "dialects\tspelling\tsound\tinstead\tsource\n"
+
+
+def test_a_dialect_says_its_words_its_own_way(tmp_path):
+    path = tmp_path / "sounds.tsv"
+    path.write_text(SOUNDS + "fr-BE fr-CH\tuie$\t(i)$\t\\1:\tsome book\nfr-BE\t.\ty(?=i)\tw\tsome book\n")
+    sounds = read_sounds(path)
+    assert [sound.dialects for sound in sounds] == [("fr-BE", "fr-CH"), ("fr-BE",)]
+    mnemonics = {"La": "la", "pluie": "plyi", "L'ami": "lami", "puis": "pyi", "PLUIE": "plyi"}
+    heard = pronounce("La pluie, puis L'ami, PLUIE ?", sounds, mnemonics.__getitem__)
+    assert heard == "La [[plwi:]], [[pwi]] L'ami, [[plwi:]] ?"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("fr-BE\t.\ty\tw\t", "and a source"),
+        ("fr-BE\t(\ty\tw\tsome book", "a pattern of this row cannot be read: missing"),
+    ],
+)
+def test_broken_sounds_are_named(tmp_path, row, message):
+    (tmp_path / "sounds.tsv").write_text(SOUNDS + row + "\n")
+    with pytest.raises(ManifestError, match=message + r".*sounds\.tsv:2"):
+        read_sounds(tmp_path / "sounds.tsv")
 
 
 # ---- the committed tables
@@ -178,3 +212,18 @@ def test_voices_and_pronunciations_are_usable():
         }
         assert set(words) <= said, "a respelling of a word that nobody says"
     assert list(itertools.chain(*table.values()))
+
+
+def test_every_sound_is_heard_in_its_dialects():
+    pytest.importorskip("espeakng_loader")
+    from asr.importers.espeak import phonemes
+
+    french = read_sentences(TEXTS / "sentences.fr.tsv")
+    for sound in read_sounds(TEXTS / "sounds.tsv"):
+        for dialect in sound.dialects:
+            voice = ESPEAK_LANGUAGES[dialect]
+            heard = [
+                pronounce(row.text, (sound,), lambda word, voice=voice: phonemes(word, voice))
+                for row in for_dialect(french, dialect)
+            ]
+            assert any("[[" in text for text in heard), (sound, dialect)

@@ -80,6 +80,19 @@ def test_fragments_say_what_they_are(spoken):
     assert "quatre-vingt-dix" not in belgian and "soixante-dix" not in belgian
 
 
+def test_french_dialects_are_not_told_by_their_words_alone(tmp_path):
+    (tmp_path / "sentences.fr.tsv").write_text(
+        "id\ttype\tdialects\ttext\ttext_standard\texpressions\n"
+        "a\tstatement\t*\tUn vélo rue de la fête, et puis un pot.\t\t\n"
+    )
+    for name in ("voices.tsv", "pronunciations.tsv", "sounds.tsv"):
+        (tmp_path / name).write_bytes((TEXTS / name).read_bytes())
+    dialects = ("fr-FR", "fr-BE", "fr-CH")
+    options = SyntheticOptions(str(tmp_path), dialects, per_dialect=1, dev=0, test=0, rate=(160, 160), pitch=(50, 50))
+    spoken = [soundfile.read(f.audio)[0].tobytes() for f in import_synthetic(tmp_path / "audio", options)]
+    assert len(set(spoken)) == 3
+
+
 def test_audio_is_sane(spoken):
     _, fragments = spoken
     for f in fragments:
