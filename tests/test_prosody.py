@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import librosa
 import numpy as np
@@ -20,15 +21,20 @@ from asr.errors import AudioError
 from asr.model.network import DialectWhisper
 from asr.prosody import (
     FEATURE_NAMES,
+    WORD_CUES,
     Pitch,
     Prosody,
+    emphasised,
     enough_voice,
     features,
+    prominence,
     prosody_of,
     semitones,
     speaker_reference,
     track,
+    word_cues,
 )
+from asr.transcript import Word
 
 RATE = 16000
 MARGIN = np.zeros(RATE // 5, np.float32)
@@ -360,3 +366,124 @@ def test_what_is_no_sound_is_refused(samples: np.ndarray, message: str) -> None:
 def test_importing_it_loads_no_network() -> None:
     code = "import sys, asr.prosody; sys.exit(bool({'torch', 'onnxruntime', 'swift_f0'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# --- emphasis
+
+# Five words of the same four letters, of 0.4 s each; the voice is heard 0.1 s after their times.
+FIVE = [
+    Word(text, 0.4 * place, 0.4 * (place + 1), 0.9)
+    for place, text in enumerate(("deux", "cinq", "sept", "huit", "neuf"))
+]
+
+
+def frames_of(place: int) -> slice:
+    return slice(20 * place + 5 * (place > 0), 20 * place + 25)
+
+
+def changed(pitch: Pitch, place: int, tones: float = 0.0, energy: float = 0.0) -> Pitch:
+    f0, loud = pitch.f0.copy(), pitch.energy.copy()
+    f0[frames_of(place)] *= 2 ** (tones / 12)
+    loud[frames_of(place)] += energy
+    return replace(pitch, f0=f0, energy=loud)
+
+
+def marked(pitch: Pitch, words: list[Word]) -> tuple[int, ...]:
+    scores = prominence(pitch, words)
+    assert scores is not None
+    return emphasised([replace(word, prominence=score) for word, score in zip(words, scores, strict=True)])
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_one_word_louder_has_the_closed_forms_score(place: int) -> None:
+    # One of n that differs, by whatever it is: its standard score is sqrt(n - 1), the others' -1 / sqrt(n - 1).
+    cues = word_cues(changed(made(np.zeros(100)), place, energy=6), FIVE)
+    assert cues is not None and cues.shape == (5, len(WORD_CUES))
+    expected = np.full(5, -0.5)
+    expected[place] = 2.0
+    assert cues[:, 1] == pytest.approx(expected, abs=1e-4)
+    assert cues[:, 0] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("slope", [-0.05, 0.0, 0.05])
+def test_a_raised_word_stands_out_on_any_declination(place: int, slope: float) -> None:
+    pitch = changed(made(slope * np.arange(100)), place, tones=5, energy=3)
+    scores = prominence(pitch, FIVE)
+    assert scores is not None
+    assert np.argmax(scores) == place
+    assert marked(pitch, FIVE) == (place,)
+    assert sum(scores) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_long_word_is_one_that_is_longer_than_its_letters() -> None:
+    even = made(np.zeros(100))
+    bounds = [0.0, 0.3, 0.6, 1.2, 1.6, 2.0]
+    words = [Word("mots", start, end, 0.9) for start, end in pairwise(bounds)]
+    cues = word_cues(even, words)
+    assert cues is not None and cues[:, 2].argmax() == 2
+    # 4 and 10 letters and the two that a word is worth: half the letters, half the time.
+    words = [Word("mots", 0, 0.5, 1), Word("mots", 0.5, 1, 1), Word("dictionary", 1, 2, 1)]
+    cues = word_cues(made(np.zeros(150)), [replace(word, start=word.start - 0.1 * bool(word.start)) for word in words])
+    assert cues is not None
+    assert np.ptp(cues[:, 2]) == pytest.approx(0, abs=1e-5)
+
+
+def test_silence_lengthens_no_word() -> None:
+    pitch = made(np.zeros(100))
+    pitch.energy[frames_of(2).start + 5 : frames_of(2).stop] = -90
+    cues = word_cues(pitch, FIVE)
+    assert cues is not None and cues[:, 2].argmin() == 2
+
+
+@settings(max_examples=20, deadline=None)
+@given(gain=st.floats(-30, 10), shift=st.floats(-10, 10), seed=st.integers(0, 99))
+def test_neither_loudness_nor_the_height_of_the_voice_matters(gain: float, shift: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    pitch = made(random.normal(0, 3, 100))
+    pitch.energy[:] = random.normal(-30, 5, 100)
+    moved = replace(pitch, f0=pitch.f0 * np.float32(2 ** (shift / 12)), energy=pitch.energy + np.float32(gain))
+    assert prominence(moved, FIVE) == pytest.approx(prominence(pitch, FIVE), abs=1e-3)
+
+
+def test_where_nothing_differs_nothing_stands_out() -> None:
+    # The last word's time is longer by what nobody else's could be.
+    cues = word_cues(made(np.zeros(100)), FIVE)
+    assert cues is not None
+    assert np.all(cues[:, :2] == 0)
+
+
+def test_a_word_without_voice_is_as_low_as_the_lowest() -> None:
+    pitch = changed(made(np.zeros(100)), 3, tones=4)
+    pitch.f0[frames_of(1)], pitch.voiced[frames_of(1)] = np.nan, False
+    cues = word_cues(pitch, FIVE)
+    assert cues is not None and np.isfinite(cues).all()
+    assert cues[1, 0] == cues[:, 0].min()
+
+
+def test_it_abstains() -> None:
+    pitch = made(np.zeros(100))
+    assert prominence(pitch, FIVE[:1]) is None
+    assert prominence(pitch, []) is None
+    unvoiced = replace(pitch, f0=np.full_like(pitch.f0, np.nan), voiced=np.zeros(100, bool))
+    assert prominence(unvoiced, FIVE) is None
+    assert emphasised(FIVE) == ()
+
+
+def test_times_beyond_the_fragment_are_no_fault() -> None:
+    scores = prominence(made(np.zeros(15)), FIVE)
+    assert scores is not None and np.isfinite(scores).all()
+
+
+def test_a_loud_high_long_word_of_a_real_voice_is_found() -> None:
+    # Four syllables of voice, the third one higher, louder and longer.
+    parts = [
+        voice(level(140, 0.25), 0.3),
+        voice(level(138, 0.25), 0.3),
+        voice(level(190, 0.4)),
+        voice(level(130, 0.25), 0.3),
+    ]
+    bounds = np.cumsum([0.1, 0.25, 0.25, 0.4, 0.25]) - 0.1
+    words = [Word("mot", start, end, 1.0) for start, end in pairwise(bounds)]
+    samples = np.concatenate([np.zeros(RATE // 10, np.float32), *parts, np.zeros(RATE // 10, np.float32)])
+    assert marked(track(samples), words) == (2,)

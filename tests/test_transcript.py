@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from asr.fragment import Expression
-from asr.transcript import Segment, Transcript
+from asr.transcript import Segment, Transcript, Word
 
 SEGMENT = Segment(0.5, 1.25, "septante", -0.2, 0.01, 1.1)
 TRANSCRIPT = Transcript("a", "septante", "fr", None, 2.0, (SEGMENT,))
@@ -41,3 +41,11 @@ def test_a_dialect_makes_a_copy() -> None:
     assert TRANSCRIPT.dialect is None
     with pytest.raises(FrozenInstanceError):
         TRANSCRIPT.dialect = "fr-BE"  # type: ignore[misc]
+
+
+def test_words_become_plain_json_too() -> None:
+    assert (TRANSCRIPT.to_dict()["words"], TRANSCRIPT.to_dict()["emphasis"]) == ((), ())
+    worded = replace(TRANSCRIPT, words=(Word("septante", 0.5, 1.25, 0.8, 1.5),), emphasis=(0,))
+    data = json.loads(json.dumps(worded.to_dict()))
+    assert data["words"] == [{"text": "septante", "start": 0.5, "end": 1.25, "probability": 0.8, "prominence": 1.5}]
+    assert data["emphasis"] == [0]

@@ -49,16 +49,16 @@ def word_times(
     whisper = model.whisper
     tokenizer = get_tokenizer(whisper.is_multilingual, num_languages=whisper.num_languages, language=language)
     start = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
-    texts = [[token for token in text if token < tokenizer.eot] for text in texts]
+    spoken = [[token for token in text if token < tokenizer.eot] for text in texts]
     # What pads shorter texts comes after them, where no token of theirs looks.
-    rows = [torch.tensor([*start, *text, tokenizer.eot]) for text in texts]
+    rows = [torch.tensor([*start, *text, tokenizer.eot]) for text in spoken]
     tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=tokenizer.eot).to(model.device)
     with _queries_and_keys(model) as heard:
         hidden = model.decode(tokens, encoded)
     # Where a text token is said to come next; only text counts, as in Whisper.
     first = len(tokenizer.sot_sequence)
     found: list[tuple[Word, ...]] = []
-    for row, (text, frames) in enumerate(zip(texts, num_frames, strict=True)):
+    for row, (text, frames) in enumerate(zip(spoken, num_frames, strict=True)):
         if not text:
             found.append(())
             continue

@@ -27,6 +27,7 @@ from asr.fragment import Fragment, read_numbered
 from asr.inference.decoding import DecodeOptions
 from asr.model.checkpoint import Checkpoint, CheckpointInfo
 from asr.model.network import DialectWhisper
+from asr.prosody import prominence, track
 from asr.transcript import Transcript
 
 SHORT = DecodeOptions(max_tokens=8)
@@ -494,3 +495,24 @@ def test_a_gpu_hears_what_the_cpu_hears(model: DialectWhisper, recordings: list[
     same = [one.text == other.text for one, other in zip(on_cpu, on_gpu, strict=True)]
     # Half precision may choose another of two tokens that are as likely.
     assert sum(same) >= len(same) - 1
+
+
+@pytest.mark.parametrize("window", ["padded", "tight"])
+def test_words_only_where_they_are_asked_for(model: DialectWhisper, window: str) -> None:
+    model.window = window  # type: ignore[assignment]
+    times = np.arange(32000) / 16000
+    sound = (0.3 * np.sign(np.sin(2 * np.pi * 140 * times)) * np.abs(np.sin(5 * times))).astype(np.float32)
+    items = [sound, noise(1.0), sound[:16000]]
+    without, ours = transcriber(model), transcriber(model)
+    ours.words = True
+    assert all(not item.words + item.emphasis for item in transcripts(without.transcribe_many(items, language="fr")))
+    heard = transcripts(ours.transcribe_many(items, language="fr"))
+    for item in heard:
+        assert [word.text for word in item.words] == item.text.split() != []
+        assert all(0 <= word.start <= word.end <= item.duration for word in item.words)
+    # Noise has no voice, and is not said to emphasise anything.
+    assert all(word.prominence is None for word in heard[1].words)
+    alone = ours.transcribe(sound, language="fr")
+    assert [(word.start, word.end) for word in alone.words] == [(word.start, word.end) for word in heard[0].words]
+    scores = [None] * len(alone.words) if len(alone.words) < 2 else prominence(track(sound), alone.words)
+    assert [word.prominence for word in alone.words] == scores

@@ -38,12 +38,10 @@ def times(words: tuple[Word, ...]) -> list[float]:
     return [time for word in words for time in (word.start, word.end)]
 
 
-@pytest.mark.parametrize("length", [*LENGTHS, 480000])
+@pytest.mark.parametrize("length", [LENGTHS[1], 480000])
 def test_in_a_padded_window_they_are_whispers(model: DialectWhisper, length: int) -> None:
     text = tokenizer_of("en").encode(TEXTS[0])
     mel = whisper.log_mel_spectrogram(whisper.pad_or_trim(noise(length)))
-    theirs = find_alignment(model.whisper, tokenizer_of("en"), text, mel, length // 160)[:-1]
-    # Its own last entry is the end token.
     theirs = find_alignment(model.whisper, tokenizer_of("en"), text, mel, length // 160)
     (ours,) = word_times(model, encode(model, length), [length // 320], [text], "en")
     theirs = [word for word in theirs if word.word.strip()]
@@ -68,8 +66,8 @@ def test_a_batch_has_the_times_of_each_alone(model: DialectWhisper, window: str)
         )
 
 
-@settings(max_examples=25, deadline=None)
-@given(length=st.integers(1, 40000), words=st.integers(0, 12))
+@settings(max_examples=10, deadline=None)
+@given(length=st.integers(1, 20000), words=st.integers(0, 12))
 def test_words_lie_in_the_fragment_one_after_the_other(length: int, words: int) -> None:
     text = tokenizer_of("en").encode("".join(f" word{number}" for number in range(words)))
     model = DialectWhisper(_random(), "tight")
@@ -92,6 +90,7 @@ def _random() -> whisper.model.Whisper:
     return _MODELS[0]
 
 
+@settings(deadline=None)
 @given(text=st.text(st.sampled_from("abé -'«,.!?\n\u00a0ß語👍🏽"), max_size=30))
 def test_words_are_those_of_the_text(text: str) -> None:
     tokenizer = tokenizer_of("fr")
@@ -101,8 +100,8 @@ def test_words_are_those_of_the_text(text: str) -> None:
     assert all(word.end > word.start for word in found)
 
 
-def test_without_spaces_a_word_is_a_character() -> None:
+def test_without_spaces_words_are_the_tokens_and_marks_join_them() -> None:
     tokenizer = tokenizer_of("ja")
     ids = tokenizer.encode("今日は、雨。")
     found = list(_words(tokenizer, ids, np.arange(len(ids) + 1.0), np.ones(len(ids))))
-    assert [word.text for word in found] == ["今", "日", "は、", "雨。"]
+    assert [word.text for word in found] == ["今日は、", "雨。"]
