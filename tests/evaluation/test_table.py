@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from asr.evaluation import EvaluationReport, render, score
-from asr.evaluation.labels import score_labels
+from asr.evaluation.labels import score_labels, score_marks
 from asr.fragment import Fragment
 from asr.transcript import Transcript
 
@@ -57,6 +57,19 @@ def test_everything_that_was_found_is_there() -> None:
         "2000 times",
     ):
         assert piece in text, f"{piece}\n{text}"
+
+
+def test_final_marks_of_both_systems_stand_below() -> None:
+    labelled = [
+        item.replace(intonation=kind) for item, kind in zip(FRAGMENTS, ("question", "other", "other"), strict=True)
+    ]
+    texts = (["un ?", "quatre ?", "six."], ["un.", "quatre.", "six."])
+    ours, theirs = (
+        score_marks(labelled, [Transcript("x", text, "fr", None, 1.0, ()) for text in heard], 10, 0) for heard in texts
+    )
+    text = printed(replace(score(FRAGMENTS, *texts), marks=ours, baseline_marks=theirs))
+    assert "model: question marks in the text of 3 fragments: F1 66.67" in text
+    assert "false ones on 50.00" in text and "base: question marks" in text
 
 
 def test_one_voice_is_said_so() -> None:
