@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from asr.model.checkpoint import CheckpointInfo, load_checkpoint
 from asr.training.adversary import corpora_of
 from asr.training.heads import head_labels
 from asr.training.run import train
+from asr.training.start import start_heads
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,9 @@ def run_training(config: TrainConfig) -> Path:
     # Before anything that takes long: a development manifest, for one, is first read after many steps.
     for manifest in (*config.data.train, *config.data.dev):
         next(read_numbered(manifest), None)
-    batch = BatchOptions(config.data.margin, config.data.timestamps, config.augment.speeds, config.data.tags)
+    # The dialect head alone hears no pitch.
+    contours = bool(config.heads.intonation or config.heads.tune)
+    batch = BatchOptions(config.data.margin, config.data.timestamps, config.augment.speeds, config.data.tags, contours)
     if config.resume is None:
         _start(config, folder)
     loaded = load_checkpoint(config.model.name)
@@ -51,6 +55,10 @@ def run_training(config: TrainConfig) -> Path:
     model.heads.requires_grad_(False)
     for name in learnt:
         model.head(name).requires_grad_(True)
+    if config.resume is None:
+        if config.trainer.accelerator != "cpu" and torch.cuda.is_available():
+            model.to(torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))))
+        start_heads(model, config.data.train, learnt)
     adapt(model, config.adapter.mode, config.adapter.lora)
     dialects = _dialects(config.data.train)
     # Heads alone teach the decoder nothing.

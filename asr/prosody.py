@@ -31,6 +31,8 @@ Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
 FRAME_RATE = 50
+# Places of a contour.
+CONTOUR = 20
 _HOP = SAMPLE_RATE // FRAME_RATE
 
 # Seconds of swift-f0's frames.
@@ -166,14 +168,18 @@ def track(samples: npt.NDArray[np.generic], threads: int = 1) -> Pitch:
     return Pitch(f0.astype(np.float32), voiced, confidence.astype(np.float32), energy)
 
 
-def enough_voice(samples: npt.NDArray[np.generic]) -> bool:
-    """Whether there is enough voice (0.2 s, a syllable) to tell anything from how something was said.
+def final_contour(samples: npt.NDArray[np.generic]) -> Floats | None:
+    """The course of pitch towards the end, which tells a question from a statement; None of too little voice (0.2 s).
 
     Voice is what has a pitch that is never still; what keeps it is an instrument. It looks from the end backwards, in
-    stretches of 2 s, and no further than needed: of most speech, only the last one is listened to.
+    stretches of 2 s, and no further than until there is enough: of most speech, only the last one is listened to.
 
     Args:
         samples: Float32 [N], mono at 16 kHz.
+
+    Returns:
+        Semitones relative to the median of what was listened to, float32 [CONTOUR], at places evenly spaced from its
+        first to its last voiced frame: whether it was said high or low, fast or slowly, is not in it.
 
     Raises:
         AudioError: See `track`.
@@ -181,18 +187,22 @@ def enough_voice(samples: npt.NDArray[np.generic]) -> bool:
     _check(samples)
     heard = _at_full_scale(samples - samples.mean(dtype=np.float64))
     if heard is None:
-        return False
+        return None
     stretch = round(_STRETCH * SAMPLE_RATE)
+    octaves, voiced = np.empty(0), np.empty(0, np.bool_)
     pitched, moving = 0, 0
     for end in range(len(heard), 0, -stretch):
         found = _detector(1).detect(heard[max(0, end - stretch) : end], SAMPLE_RATE, _F0_MIN, _F0_MAX)
-        voiced = found.confidence >= _VOICED
-        moves = 12 * np.abs(np.diff(np.log2(found.pitch_hz))) >= _MOVES
-        pitched += int(np.count_nonzero(voiced[1:] & voiced[:-1]))
-        moving += int(np.count_nonzero(voiced[1:] & voiced[:-1] & moves))
+        pitch, sure = np.log2(found.pitch_hz), found.confidence >= _VOICED
+        moves = 12 * np.abs(np.diff(pitch)) >= _MOVES
+        pitched += int(np.count_nonzero(sure[1:] & sure[:-1]))
+        moving += int(np.count_nonzero(sure[1:] & sure[:-1] & moves))
+        octaves, voiced = np.concatenate([pitch, octaves]), np.concatenate([sure, voiced])
         if moving * _FRAME >= _ENOUGH_VOICE and moving >= _MOVING * pitched:
-            return True
-    return False
+            places = np.flatnonzero(voiced)
+            tones = 12 * (octaves[places] - np.median(octaves[places]))
+            return np.interp(np.linspace(places[0], places[-1], CONTOUR), places, tones).astype(np.float32)
+    return None
 
 
 def speaker_reference(tracks: Iterable[Pitch]) -> float | None:

@@ -2,15 +2,14 @@
 
 MANIFEST holds short sentences said with different tunes (`asr import bestiary_intonation`): the words carry no cue.
 With each speaker, and then each sentence, held out in turn: prosody alone (logistic regression on the features of
-`asr.prosody`), the intonation head on the frozen encoder, both (the mean of their log-odds), and the model's own "?".
-Prints AUC and F1 with 95 % intervals over speakers.
+`asr.prosody`), the intonation head on the frozen encoder without the pitch contour and with it, as training lets it
+begin (`asr.training.start`), and the model's own "?". Prints AUC and F1 with 95 % intervals over speakers.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +17,27 @@ import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.progress import track as progress
-from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
-from torch.nn import functional
 
 from asr import Fragment, Transcriber, Transcript, read_manifest
-from asr.audio import SAMPLE_RATE, load_audio
+from asr.audio import load_audio
+from asr.data.batch import contours_of
+from asr.inference.punctuation import asks
 from asr.metrics import statistic_estimate
 from asr.metrics.labels import area_under_curve, f1_of
 from asr.model.checkpoint import load_checkpoint
 from asr.model.features import count_states
 from asr.model.heads import Head, HeadSpec
 from asr.model.network import DialectWhisper
-from asr.prosody import features, prosody_of, track
+from asr.prosody import CONTOUR, features, prosody_of, track
+from asr.training.heads import label_weights
+from asr.training.start import begin
 
 Floats = npt.NDArray[np.float64]
+Samples = npt.NDArray[np.float32]
 
 BATCH = 32
 RESAMPLES = 1000
@@ -50,47 +52,24 @@ def label_of(fragment: Fragment) -> str | None:
 
 
 @torch.inference_mode()
-def encoder_layers(model: DialectWhisper, clips: list[npt.NDArray[np.float32]]) -> tuple[list[Tensor], Tensor]:
-    """All layers, K tensors [N, E, D] in half precision, and the frames of each clip [N]."""
+def pooled_by(head: Head, model: DialectWhisper, clips: Sequence[Samples], contours: Tensor) -> Samples:
+    """What a head pools of every clip before it has learnt anything, [N, R]."""
     lengths = torch.tensor([len(clip) for clip in clips])
-    frames = count_states(lengths)
-    longest = int(frames.max())
-    layers: list[Tensor] = []
-    for first in range(0, len(clips), BATCH):
-        part = slice(first, first + BATCH)
-        audio = torch.zeros(len(lengths[part]), int(lengths[part].max()))
-        for row, clip in zip(audio.numpy(), clips[part], strict=True):
-            row[: len(clip)] = clip
+    order = lengths.argsort()
+    pooled: list[Tensor] = [torch.empty(0)] * len(clips)
+    parts = order.split(BATCH)
+    for part in progress(parts, "hearing", console=Console(stderr=True)):
+        audio = torch.zeros(len(part), int(lengths[part].max()))
+        for row, number in zip(audio.numpy(), part.tolist(), strict=True):
+            row[: len(clips[number])] = clips[number]
         encoded = model.encode(*model.features(audio, model.window_samples(lengths[part])))
-        for number, layer in enumerate(encoded.layers):
-            if first == 0:
-                layers.append(torch.zeros(len(clips), longest, layer.shape[-1], dtype=torch.float16))
-            layers[number][part, : min(longest, layer.shape[1])] = layer[:, :longest].half()
-    return layers, frames
+        found = head.pooled(encoded.layers, count_states(lengths[part]), contours[part])
+        for number, row in zip(part.tolist(), found, strict=True):
+            pooled[number] = row
+    return torch.stack(pooled).numpy()
 
 
-def learn_head(
-    layers: list[Tensor], frames: Tensor, targets: Tensor, rows: Tensor, spec: HeadSpec, epochs: int, seed: int
-) -> Head:
-    """A head that has learnt from some rows, as training does it: AdamW, warm-up and decay."""
-    torch.manual_seed(seed)
-    head = Head(spec, len(layers), layers[0].shape[-1]).train()
-    matrices = [parameter for parameter in head.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in head.parameters() if parameter.ndim <= 1]
-    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}])
-    steps = epochs * -(-len(rows) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=steps)
-    for _ in range(epochs):
-        for part in rows[torch.randperm(len(rows))].split(BATCH):
-            scores = head([layer[part] for layer in layers], frames[part], ["en"] * len(part), [None] * len(part))
-            functional.cross_entropy(scores, targets[part]).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-    return head.eval()
-
-
-def held_out(groups: list[str], answer: Callable[[Tensor, Tensor], Floats]) -> Floats:
+def held_out(groups: Sequence[str], answer: Callable[[Tensor, Tensor], Floats]) -> Floats:
     """The probability of a question for every fragment, by what was learnt without its group."""
     found = np.zeros(len(groups))
     names = np.array(groups)
@@ -111,66 +90,65 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--model", default="base")
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--seeds", type=int, default=1, help="heads whose probabilities are averaged")
     given = parser.parse_args()
 
     fragments = [fragment for fragment in read_manifest(given.manifest) if label_of(fragment)]
     clips = [load_audio(fragment.audio, fragment.start, fragment.duration) for fragment in fragments]
-    seconds = sum(map(len, clips)) / SAMPLE_RATE
     labels = sorted({label_of(fragment) or "" for fragment in fragments})
-    targets = torch.tensor([labels.index(label_of(fragment) or "") for fragment in fragments])
+    targets = np.array([labels.index(label_of(fragment) or "") for fragment in fragments])
     question = labels.index("question")
-    truth = (targets == question).numpy()
+    truth = targets == question
     speakers = [fragment.speaker or fragment.id for fragment in fragments]
     sentences = [fragment.text for fragment in fragments]
+    languages = [fragment.language for fragment in fragments]
     print(
         f"{len(fragments)} fragments, {len(set(speakers))} speakers, {len(set(sentences))} sentences, labels {labels}"
     )
 
     loaded = load_checkpoint(given.model)
-    spec = HeadSpec(tuple(labels))
-    loaded.model.set_heads({"intonation": spec})
-    layers, frames = encoder_layers(loaded.model.eval(), clips)
-    began = time.perf_counter()
+    model = loaded.model
+    # Heads told of nothing but text: the model's own question mark.
+    model.heads.clear()
+    heard = Transcriber(loaded).transcribe_many(fragments)
+    marks = np.array([isinstance(item, Transcript) and asks(item.text, item.language) for item in heard])
     voice = np.stack([features(prosody_of(track(clip))) for clip in clips])
-    print(f"prosody: {1000 * (time.perf_counter() - began) / seconds:.1f} ms per second of audio")
+    contours = contours_of(clips)
+    model.set_heads({"intonation": HeadSpec(tuple(labels), contour=CONTOUR)})
+    pooled = pooled_by(model.head("intonation").eval(), model, clips, contours)
 
     def by_prosody(learnt: Tensor, asked: Tensor) -> Floats:
         model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         model.fit(voice[learnt], truth[learnt])
         return np.asarray(model.predict_proba(voice[asked])[:, 1])
 
-    def by_encoder(learnt: Tensor, asked: Tensor) -> Floats:
-        chances = []
-        for seed in range(given.seeds):
-            head = learn_head(layers, frames, targets, learnt, spec, given.epochs, seed)
-            with torch.inference_mode():
-                scores = head(
-                    [layer[asked] for layer in layers], frames[asked], ["en"] * len(asked), [None] * len(asked)
-                )
-                chances.append(head.probabilities(scores)[:, question].double().numpy())
-        return np.asarray(np.mean(chances, axis=0))
+    def by_head(contour: int) -> Callable[[Tensor, Tensor], Floats]:
+        """With the places of a contour, which come last in what is pooled, or without."""
+        width = model.whisper.dims.n_audio_state
+        known = pooled[:, : 3 * width + contour]
 
-    # Heads told of nothing but text: the model's own question mark.
-    loaded.model.heads.clear()
-    heard = Transcriber(loaded).transcribe_many(fragments)
-    marks = np.array([isinstance(item, Transcript) and item.text.rstrip().endswith("?") for item in heard])
+        @torch.inference_mode()
+        def answer(learnt: Tensor, asked: Tensor) -> Floats:
+            head = Head(HeadSpec(tuple(labels), contour=contour), len(model.whisper.encoder.blocks) + 1, width).eval()
+            rows, own = learnt.tolist(), targets[learnt]
+            weights = label_weights(np.bincount(own, minlength=len(labels)).clip(1).tolist())
+            voices, spoken = [speakers[row] for row in rows], [languages[row] for row in rows]
+            begin(head, known[learnt], own, spoken, voices, weights)
+            standard = (torch.from_numpy(known[asked]) - head.center) * head.scale
+            scores = head.scores(standard, [languages[row] for row in asked.tolist()], [None] * len(asked))
+            return np.asarray(head.probabilities(scores)[:, question].double())
 
-    print(f"{'held out':10} {'by':10} {'AUC':24} F1")
+        return answer
+
+    print(f"{'held out':10} {'by':18} {'AUC':24} F1")
     for name, groups in (("speaker", speakers), ("sentence", sentences)):
-        prosody, encoder = held_out(groups, by_prosody), held_out(groups, by_encoder)
-        both = (logit(prosody.clip(1e-6, 1 - 1e-6)) + logit(encoder.clip(1e-6, 1 - 1e-6))) / 2
-        for how, scores, yes in (
-            ("prosody", prosody, prosody > 0.5),
-            ("encoder", encoder, encoder > 0.5),
-            ("both", both, both > 0),
-        ):
-            auc = interval(speakers, lambda rows, scores=scores: area_under_curve(truth[rows], scores[rows]))
+        for how, learn in (("prosody", by_prosody), ("encoder", by_head(0)), ("encoder, contour", by_head(CONTOUR))):
+            chances = held_out(groups, learn)
+            yes = chances > 0.5
+            auc = interval(speakers, lambda rows, chances=chances: area_under_curve(truth[rows], chances[rows]))
             f1 = interval(speakers, lambda rows, yes=yes: f1_of(truth[rows], yes[rows]))
-            print(f"{name:10} {how:10} {auc:24} {f1}")
+            print(f"{name:10} {how:18} {auc:24} {f1}", flush=True)
     f1 = interval(speakers, lambda rows: f1_of(truth[rows], marks[rows]))
-    print(f"{'-':10} {'own ?':10} {'-':24} {f1}, a false one on {100 * marks[~truth].mean():.1f} % of the others")
+    print(f"{'-':10} {'own ?':18} {'-':24} {f1}, a false one on {100 * marks[~truth].mean():.1f} % of the others")
 
 
 if __name__ == "__main__":

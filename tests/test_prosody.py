@@ -20,13 +20,14 @@ import asr.prosody as module
 from asr.errors import AudioError
 from asr.model.network import DialectWhisper
 from asr.prosody import (
+    CONTOUR,
     FEATURE_NAMES,
     WORD_CUES,
     Pitch,
     Prosody,
     emphasised,
-    enough_voice,
     features,
+    final_contour,
     prominence,
     prosody_of,
     semitones,
@@ -306,7 +307,7 @@ def test_every_sound_has_finite_features(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(SOUNDS.keys() - {"clipped"}))
 def test_what_is_no_voice_is_not_enough(name: str) -> None:
     # "beyond full scale" holds one pitch, as no voice does.
-    assert enough_voice(SOUNDS[name]) is False
+    assert final_contour(SOUNDS[name]) is None
 
 
 def plucked(*chord: float) -> np.ndarray:
@@ -319,15 +320,35 @@ def plucked(*chord: float) -> np.ndarray:
 )
 def test_an_instrument_is_no_voice(notes: list[tuple[float, ...]]) -> None:
     music = np.tile(np.concatenate([plucked(*chord) for chord in notes]), 6)
-    assert track(music).voiced.mean() > 0.5 and not enough_voice(music)
+    assert track(music).voiced.mean() > 0.5 and final_contour(music) is None
 
 
 @pytest.mark.parametrize(("seconds", "enough"), [(0.1, False), (0.2, False), (0.4, True), (3.0, True)])
 def test_a_syllable_is_enough_and_a_bit_of_one_is_not(seconds: float, enough: bool) -> None:
-    assert enough_voice(wavering(seconds)) is enough
+    assert (final_contour(wavering(seconds)) is not None) is enough
     around = np.concatenate([MARGIN, wavering(seconds), np.zeros(9 * RATE, np.float32)])
-    assert enough_voice(around) is enough, "it looks back to where it was said"
-    assert enough_voice(around * np.float32(0.02)) is enough
+    assert (final_contour(around) is not None) is enough, "it looks back to where it was said"
+    assert (final_contour(around * np.float32(0.02)) is not None) is enough
+
+
+def gliding(first: float, last: float, seconds: float = 1.2) -> np.ndarray:
+    return voice(np.geomspace(first, last, round(RATE * seconds)))
+
+
+def test_a_contour_is_the_course_of_pitch_in_semitones() -> None:
+    # An octave up, evenly: its middle is the median.
+    expected = np.linspace(-6, 6, CONTOUR)
+    rising = np.concatenate([MARGIN, gliding(110, 220), MARGIN])
+    assert final_contour(rising) == pytest.approx(expected, abs=0.6)
+    falling = np.concatenate([MARGIN, gliding(220, 110), MARGIN])
+    assert final_contour(falling) == pytest.approx(-expected, abs=0.6)
+
+
+def test_a_contour_knows_neither_height_nor_tempo_nor_loudness() -> None:
+    low, high = final_contour(gliding(90, 130)), final_contour(gliding(180, 260))
+    slow, soft = final_contour(gliding(90, 130, 1.8)), final_contour(gliding(90, 130) * np.float32(0.05))
+    for other in (high, slow, soft):
+        assert other == pytest.approx(low, abs=0.5)
 
 
 def test_no_more_is_listened_to_than_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,7 +357,7 @@ def test_no_more_is_listened_to_than_needed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(
         module._detector(1), "detect", lambda samples, *rest: heard.append(len(samples)) or real(samples, *rest)
     )
-    assert enough_voice(wavering(20.0))
+    assert final_contour(wavering(20.0)) is not None
     assert heard == [2 * RATE]
 
 

@@ -1,24 +1,29 @@
 """Draws from a stream as tensors: audio of different lengths side by side, labels beside it.
 
-Shapes: B batch, N samples, S tokens.
+Shapes: B batch, N samples, S tokens, P places of a contour.
 """
 
 from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from whisper.model import Whisper
 
 from asr.audio import SAMPLE_RATE, load_audio
 from asr.data.labels import IGNORED, Labeller
-from asr.data.stream import MAX_SECONDS, Draw, Position
+from asr.data.stream import MAX_SECONDS, Draw, Position, UsableFragments, sequential_batches
 from asr.errors import AudioError, ConfigError
 from asr.fragment import Fragment
+from asr.prosody import CONTOUR, final_contour
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +38,7 @@ class BatchOptions:
         speeds: Factors of tempo and pitch, one per batch; 1.1 is faster.
         tags: Share of fragments whose dialect, if they have one, is told to the decoder; the others teach it to do
             without.
+        contours: Whether the pitch at the end is measured, for the heads that hear it.
 
     Raises:
         ConfigError: A value cannot work.
@@ -42,6 +48,7 @@ class BatchOptions:
     timestamps: float = 0.1
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
     tags: float = 0.0
+    contours: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin[0] <= self.margin[1]:
@@ -63,6 +70,7 @@ class Batch:
         margin: Long [B], samples of silence that follow in a tight window.
         tokens: Long [B, S], the decoder's input.
         targets: Long [B, S], what must follow; `asr.data.labels.IGNORED` where nothing is asked.
+        contours: Float [B, P], see `asr.prosody.final_contour`; NaN of too little voice, and where not measured.
         speed: To be applied to the audio; the times in the labels already count with it.
         seed: Of the random choices still to be made.
         fragments: What is heard.
@@ -74,6 +82,7 @@ class Batch:
     margin: Tensor
     tokens: Tensor
     targets: Tensor
+    contours: Tensor
     speed: float
     seed: int
     fragments: tuple[Fragment, ...]
@@ -81,12 +90,12 @@ class Batch:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """Return the batch with its tensors on a device."""
-        names = ("audio", "num_samples", "margin", "tokens", "targets")
+        names = ("audio", "num_samples", "margin", "tokens", "targets", "contours")
         return replace(self, **{name: getattr(self, name).to(device, non_blocking=non_blocking) for name in names})
 
     def pin_memory(self) -> Batch:
         """Return the batch in memory from which copies to a GPU run beside the computation."""
-        names = ("audio", "num_samples", "margin", "tokens", "targets")
+        names = ("audio", "num_samples", "margin", "tokens", "targets", "contours")
         return replace(self, **{name: getattr(self, name).pin_memory() for name in names})
 
 
@@ -149,11 +158,41 @@ class BatchLoader(Dataset[Batch]):
             # The padding is never seen: it follows the end, and its targets are ignored.
             tokens=_pad([torch.tensor(label.tokens) for label in labels], 0),
             targets=_pad([torch.tensor(label.targets) for label in labels], IGNORED),
+            contours=contours_of(clips if self.options.contours else [None] * len(clips)),
             speed=speed,
             seed=draw.seed,
             fragments=tuple(heard),
             after=draw.after,
         )
+
+
+def each_once(whisper: Whisper, manifests: Sequence[str | Path], batch_seconds: float) -> Iterator[Batch]:
+    """The usable fragments of some manifests, once and as they are, in batches of like length, their pitch measured.
+
+    Args:
+        whisper: Whose labels and languages count.
+        manifests: What is read.
+        batch_seconds: Most seconds of audio in a batch, padding included.
+
+    Raises:
+        AudioError: No recording of a batch can be read.
+        ManifestError: A manifest cannot be read.
+    """
+    labeller = Labeller(whisper)
+    loader = BatchLoader(labeller, BatchOptions(margin=(0.0, 0.0), timestamps=0.0, speeds=(1.0,), contours=True))
+    fragments = (item for manifest in manifests for item in UsableFragments(manifest, labeller.languages))
+    for cuts in sequential_batches(fragments, batch_seconds):
+        yield loader[Draw(tuple(cut.custom["fragment"] for cut in cuts), None, 0)]
+
+
+def contours_of(clips: Sequence[npt.NDArray[np.float32] | None]) -> Tensor:
+    """Pitch at the end of each clip, float [B, P]; NaN of too little voice, and where there is no clip."""
+    contours = torch.full((len(clips), CONTOUR), torch.nan)
+    for row, clip in enumerate(clips):
+        contour = None if clip is None else final_contour(clip)
+        if contour is not None:
+            contours[row] = torch.from_numpy(contour)
+    return contours
 
 
 def _pad(rows: list[Tensor], value: float) -> Tensor:

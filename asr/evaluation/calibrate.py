@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,9 +12,8 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from asr.data.batch import Batch, BatchLoader, BatchOptions
-from asr.data.labels import IGNORED, Labeller
-from asr.data.stream import Draw, UsableFragments, sequential_batches
+from asr.data.batch import Batch, each_once
+from asr.data.labels import IGNORED
 from asr.errors import ConfigError
 from asr.inference.decoding import decode
 from asr.inference.punctuation import asks, has_words, question_log_odds
@@ -24,7 +23,6 @@ from asr.metrics.labels import f1_of
 from asr.model.features import count_states
 from asr.model.heads import HEAD_NAMES, Fusion, Head, HeadName, log_odds
 from asr.model.network import DialectWhisper, Encoded
-from asr.prosody import enough_voice
 
 _BATCH_SECONDS = 240.0
 _QUESTION = "question"
@@ -120,7 +118,7 @@ def calibrate(model: DialectWhisper, manifests: Sequence[str | Path], risk: floa
     scores: dict[HeadName, list[npt.NDArray[np.float32]]] = {name: [] for name in heads}
     targets: dict[HeadName, list[int]] = {name: [] for name in heads}
     words: list[_Words | None] = []
-    for batch in track(_batches(model, manifests), "listening", console=Console(stderr=True)):
+    for batch in track(each_once(model.whisper, manifests, _BATCH_SECONDS), "listening", console=Console(stderr=True)):
         with torch.inference_mode():
             batch = batch.to(model.device)
             encoded = model.encode(*model.features(batch.audio, model.window_samples(batch.num_samples)))
@@ -129,7 +127,7 @@ def calibrate(model: DialectWhisper, manifests: Sequence[str | Path], risk: floa
             for name, head in heads.items():
                 labels = [getattr(fragment, name) for fragment in batch.fragments]
                 wanted = head.targets(labels, languages, IGNORED)
-                found = head(encoded.layers, count_states(batch.num_samples), languages, dialects).cpu()
+                found = head(encoded.layers, count_states(batch.num_samples), languages, dialects, batch.contours).cpu()
                 scores[name] += list(found[wanted != IGNORED].numpy())
                 targets[name] += wanted[wanted != IGNORED].tolist()
                 if name == "intonation" and _QUESTION in head.spec.labels:
@@ -155,8 +153,7 @@ def _decode(model: DialectWhisper, batch: Batch, encoded: Encoded, rows: Sequenc
     found: dict[int, _Words] = {}
     heard = model.head("intonation").spec.heard
     languages = [fragment.language for fragment in batch.fragments]
-    clips = zip(batch.audio.cpu().numpy(), batch.num_samples.tolist(), strict=True)
-    voiced = [enough_voice(samples[:count]) for samples, count in clips]
+    voiced = (~batch.contours.isnan().any(-1)).tolist()
     usable = [row for row in rows if voiced[row] and (not heard or languages[row] in heard)]
     for language in sorted({languages[row] for row in usable}):
         spoken = [row for row in usable if languages[row] == language]
@@ -220,14 +217,6 @@ def learn_fusion(words: Sequence[float], p_voice: Sequence[float], asked: Flags,
 
 def _score_marks(asked: Flags, marks: Flags) -> MarkScore:
     return MarkScore(f1_of(asked, marks), float(marks[~asked].mean()))
-
-
-def _batches(model: DialectWhisper, manifests: Sequence[str | Path]) -> Iterator[Batch]:
-    labeller = Labeller(model.whisper)
-    loader = BatchLoader(labeller, BatchOptions(margin=(0.0, 0.0), timestamps=0.0, speeds=(1.0,)))
-    fragments = (item for manifest in manifests for item in UsableFragments(manifest, labeller.languages))
-    for cuts in sequential_batches(fragments, _BATCH_SECONDS):
-        yield loader[Draw(tuple(cut.custom["fragment"] for cut in cuts), None, 0)]
 
 
 def _calibrate(

@@ -37,6 +37,7 @@ def answers(
     num_samples: Tensor,
     languages: Sequence[str],
     dialects: Sequence[str | None],
+    contours: Tensor,
 ) -> list[Answer]:
     """Ask one head of the model.
 
@@ -47,12 +48,15 @@ def answers(
         num_samples: Long [B], each fragment's own length, without any margin.
         languages: Of each fragment.
         dialects: Of each fragment, where known.
+        contours: Float [B, P], of `asr.prosody.final_contour`; NaN of too little voice, of which nothing is told.
     """
     head = model.head(name)
-    chances = head.probabilities(head(encoded.layers, count_states(num_samples), languages, dialects))
+    chances = head.probabilities(head(encoded.layers, count_states(num_samples), languages, dialects, contours))
     found = []
-    for language, row in zip(languages, chances.tolist(), strict=True):
-        if head.spec.heard and language not in head.spec.heard:
+    voiced = (~contours.isnan().any(-1)).tolist()
+    for language, voice, row in zip(languages, voiced, chances.tolist(), strict=True):
+        # A head answers anything, noise too.
+        if not voice or (head.spec.heard and language not in head.spec.heard):
             found.append(NOTHING)
             continue
         scores = {label: chance for label, chance in zip(head.spec.labels, row, strict=True) if chance > 0}

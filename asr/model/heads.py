@@ -1,6 +1,7 @@
 """Heads: what the encoder's one pass tells beside the text, each a small classifier over its layers.
 
-Shapes: B batch, E encoder frames, D width, K layers (the convolutions' output first, then every block's), C labels.
+Shapes: B batch, E encoder frames, D width, K layers (the convolutions' output first, then every block's), C labels,
+P places of a pitch contour.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class HeadSpec:
         fusion: How its answer and the decoder's become a text's final mark (intonation); None where not learnt.
         bottleneck: Width of a linear layer before the scores, in which training can unlearn what an adversary finds;
             0 for none: of what is only pooled, nothing can be unlearnt.
+        contour: P, how many places of the pitch at a fragment's end it hears beside the encoder; 0 for none.
     """
 
     labels: tuple[str, ...]
@@ -78,6 +80,7 @@ class HeadSpec:
     heard: tuple[str, ...] = ()
     fusion: Fusion | None = None
     bottleneck: int = 0
+    contour: int = 0
 
     def __post_init__(self) -> None:
         if self.languages and len(self.languages) != len(self.labels):
@@ -85,11 +88,11 @@ class HeadSpec:
 
 
 class Head(nn.Module):
-    """A classifier over the encoder's layers.
+    """A classifier over the encoder's layers, and over the pitch at a fragment's end where its spec asks for that.
 
     The layers, each normalised, are mixed by learned weights (their softmax); of the valid frames the head takes the
     attentive statistics (mean and standard deviation under learned attention; Okabe et al. 2018, "Attentive Statistics
-    Pooling for Deep Speaker Embedding") and the plain means of all and of the last 30 %.
+    Pooling for Deep Speaker Embedding") and the plain mean of the last 30 %. Attention begins even.
 
     Args:
         spec: What it answers.
@@ -101,11 +104,16 @@ class Head(nn.Module):
         super().__init__()
         self.spec = spec
         self.mix = nn.Parameter(_middle(layers))
-        self.attention = nn.Sequential(nn.Linear(width, _ATTENTION), nn.Tanh(), nn.Linear(_ATTENTION, 1))
-        self.norm = nn.LayerNorm(4 * width)
-        self.bottleneck = nn.Linear(4 * width, spec.bottleneck) if spec.bottleneck else nn.Identity()
+        scorer = nn.Linear(_ATTENTION, 1)
+        nn.init.zeros_(scorer.weight)
+        self.attention = nn.Sequential(nn.Linear(width, _ATTENTION), nn.Tanh(), scorer)
+        pooled = 3 * width + spec.contour
+        # Of the fragments that the head begins with (`asr.training.heads.start_heads`).
+        self.register_buffer("center", torch.zeros(pooled))
+        self.register_buffer("scale", torch.ones(pooled))
+        self.bottleneck = nn.Linear(pooled, spec.bottleneck) if spec.bottleneck else nn.Identity()
         self.dropout = nn.Dropout(_DROPOUT)
-        self.out = nn.Linear(spec.bottleneck or 4 * width, len(spec.labels))
+        self.out = nn.Linear(spec.bottleneck or pooled, len(spec.labels))
         self.by_dialect: nn.Embedding | None = None
         if spec.dialects:
             # Row 0 is for a dialect without a bias of its own, and stays zero.
@@ -117,13 +125,17 @@ class Head(nn.Module):
         self.register_buffer("belongs", belongs, persistent=False)
 
     belongs: Tensor
+    center: Tensor
+    scale: Tensor
 
-    def pooled(self, layers: Sequence[Tensor], num_frames: Tensor) -> Tensor:
-        """What the head knows of each fragment, float [B, 4 D].
+    def pooled(self, layers: Sequence[Tensor], num_frames: Tensor, contours: Tensor) -> Tensor:
+        """What the head knows of each fragment, float [B, 3 D + P].
 
         Args:
             layers: K tensors, float [B, E, D].
             num_frames: Long [B], the frames of the fragment itself, without any margin of silence.
+            contours: Float [B, P], of `asr.prosody.final_contour`, NaN where there is too little voice. A head without
+                a contour hears none of it.
         """
         weights = self.mix.softmax(0)
         width = layers[0].shape[-1]
@@ -138,8 +150,8 @@ class Head(nn.Module):
         attention = self.attention(mixed).squeeze(-1).masked_fill(~valid, _NEVER).softmax(-1)
         mean = _weighted(mixed, attention)
         variance = _weighted(mixed.square(), attention) - mean.square()
-        pooled = [mean, variance.clamp_min(1e-6).sqrt(), _weighted(mixed, _even(valid)), _weighted(mixed, _even(end))]
-        return torch.cat(pooled, dim=-1)
+        heard = [mean, variance.clamp_min(1e-6).sqrt(), _weighted(mixed, _even(end))]
+        return torch.cat([*heard, contours[:, : self.spec.contour].nan_to_num()], dim=-1)
 
     def forward(
         self,
@@ -147,6 +159,7 @@ class Head(nn.Module):
         num_frames: Tensor,
         languages: Sequence[str],
         dialects: Sequence[str | None],
+        contours: Tensor,
     ) -> Tensor:
         """Scores of the labels, float [B, C]; of dialects only those of the fragment's own language can be heard.
 
@@ -155,12 +168,14 @@ class Head(nn.Module):
             num_frames: See `pooled`.
             languages: Of each fragment.
             dialects: Of each fragment, where known.
+            contours: See `pooled`.
         """
-        return self.scores(self.represented(layers, num_frames), languages, dialects)
+        return self.scores(self.represented(layers, num_frames, contours), languages, dialects)
 
-    def represented(self, layers: Sequence[Tensor], num_frames: Tensor) -> Tensor:
-        """What the scores are made of, float [B, R]: R is the bottleneck's width, or 4 D; arguments as in `pooled`."""
-        represented: Tensor = self.bottleneck(self.norm(self.pooled(layers, num_frames)))
+    def represented(self, layers: Sequence[Tensor], num_frames: Tensor, contours: Tensor) -> Tensor:
+        """What the scores are made of, float [B, R]: R is the bottleneck's width, or 3 D + P; arguments as `pooled`."""
+        standard = (self.pooled(layers, num_frames, contours) - self.center) * self.scale
+        represented: Tensor = self.bottleneck(standard)
         return represented
 
     def scores(self, represented: Tensor, languages: Sequence[str], dialects: Sequence[str | None]) -> Tensor:

@@ -14,6 +14,7 @@ from pydantic import Field
 from asr.errors import ConfigError
 from asr.fragment import Fragment, read_numbered
 from asr.model.heads import HEAD_NAMES, HeadName, HeadSpec
+from asr.prosody import CONTOUR
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class HeadOptions:
         intonation: Of the sentence type's.
         tune: Of the tune's.
         adversary: Of what tells corpora apart, against the dialect head; 0 lets that learn rooms and microphones.
-        lr: Highest learning rate of the heads, which begin at random.
+        lr: Highest learning rate of the heads, which begin near where they end (`asr.training.start`).
         weight_decay: Of their matrices: there are few labelled voices, and many ways to tell them apart.
         least: Fragments that a label must have to be learnt.
     """
@@ -40,7 +41,7 @@ class HeadOptions:
     intonation: _Share = 0.0
     tune: _Share = 0.0
     adversary: _Share = 0.0
-    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr: Annotated[float, Field(gt=0)] = 1e-4
     weight_decay: _Share = 0.1
     least: Annotated[int, Field(ge=1)] = 5
 
@@ -57,12 +58,13 @@ class HeadLabels:
 
     Attributes:
         spec: What it answers.
-        weights: Of each label in the loss, by which a rare one counts as much as a frequent one; 1 on average over the
-            fragments (scikit-learn's "balanced").
+        weights: Of each label in the loss, see `label_weights`.
+        fragments: That have one of the labels.
     """
 
     spec: HeadSpec
     weights: tuple[float, ...]
+    fragments: int
 
 
 def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[HeadName, HeadLabels]:
@@ -103,8 +105,9 @@ def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[H
                 f"fragments or more, and two are needed; leave it at 0, or give manifests with more labels"
             )
         owners: tuple[str, ...] = ()
-        bottleneck = 0
+        bottleneck, contour = 0, CONTOUR
         if name == "dialect":
+            contour = 0
             bottleneck = _BOTTLENECK if options.adversary else 0
             owners = tuple(
                 max((count, language) for (label, language), count in languages.items() if label == dialect)[1]
@@ -112,10 +115,21 @@ def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[H
             )
         known = tuple(sorted(language for language, count in heard[name].items() if count >= options.least))
         biased = tuple(sorted(dialects[name]))
-        spec = HeadSpec(tuple(kept), owners, biased, heard=known, bottleneck=bottleneck)
-        found[name] = HeadLabels(spec, _balanced([counter[label] for label in kept]))
+        spec = HeadSpec(tuple(kept), owners, biased, heard=known, bottleneck=bottleneck, contour=contour)
+        numbers = [counter[label] for label in kept]
+        found[name] = HeadLabels(spec, label_weights(numbers), sum(numbers))
     return found
 
 
-def _balanced(counts: Sequence[int]) -> tuple[float, ...]:
-    return tuple(sum(counts) / (len(counts) * count) for count in counts)
+def label_weights(counts: Sequence[int]) -> tuple[float, ...]:
+    """Weights of labels in a loss, by the square root of how rare each is; 1 on average over the fragments.
+
+    Fully balanced, a dozen fragments of a rare label would count as much as hundreds of another, and what happens to be
+    in them would be learnt; with no weights at all it would hardly ever be heard.
+
+    Args:
+        counts: Fragments of each label, none of them 0.
+    """
+    rare = [count**-0.5 for count in counts]
+    mean = sum(count * weight for count, weight in zip(counts, rare, strict=True)) / sum(counts)
+    return tuple(weight / mean for weight in rare)

@@ -131,7 +131,8 @@ class FragmentData(lightning.LightningDataModule):
             return []
         fragments = [UsableFragments(manifest, self.labeller.languages) for manifest in self.data.dev]
         draws = _DevelopmentDraws(fragments, self.data.batch_seconds, *self._rank_and_world())
-        return self._loader(draws, BatchOptions(margin=(0.0, 0.0), timestamps=0.0, speeds=(1.0,)))
+        as_they_are = BatchOptions(margin=(0.0, 0.0), timestamps=0.0, speeds=(1.0,), contours=self.batch.contours)
+        return self._loader(draws, as_they_are)
 
     def _loader(self, draws: Any, options: BatchOptions) -> DataLoader[Batch | AudioError]:
         return DataLoader(

@@ -149,7 +149,7 @@ class TranscriptionTask(lightning.LightningModule):
             mel = self.augment.spectrogram(mel, num_frames, batch.seed)
         with torch.set_grad_enabled(self._learns_text):
             encoded = self.model.encode(mel, num_frames)
-        answers = self._answers(encoded, num_samples, batch.fragments)
+        answers = self._answers(encoded, num_samples, batch)
         losses = {"heads": self._head_loss(answers)} if answers else {}
         if self._learns_text:
             hidden = self.model.decode(batch.tokens, encoded)
@@ -162,16 +162,16 @@ class TranscriptionTask(lightning.LightningModule):
             loss = loss + self._adversary_loss(self.adversary, answers["dialect"], batch.fragments)
         return loss
 
-    def _answers(self, encoded: Encoded, num_samples: Tensor, fragments: Sequence[Fragment]) -> dict[HeadName, _Answer]:
-        """What each head that learns makes of a batch."""
-        languages = [fragment.language for fragment in fragments]
-        dialects = [fragment.dialect for fragment in fragments]
+    def _answers(self, encoded: Encoded, num_samples: Tensor, batch: Batch) -> dict[HeadName, _Answer]:
+        """What each head that learns makes of a batch, whose fragments may have become longer or shorter."""
+        languages = [fragment.language for fragment in batch.fragments]
+        dialects = [fragment.dialect for fragment in batch.fragments]
         answers = {}
         for name in self.heads.weights:
             head = self.model.head(name)
-            represented = head.represented(encoded.layers, count_states(num_samples))
+            represented = head.represented(encoded.layers, count_states(num_samples), batch.contours)
             scores = head.scores(represented, languages, dialects)
-            labels = [getattr(fragment, name) for fragment in fragments]
+            labels = [getattr(fragment, name) for fragment in batch.fragments]
             answers[name] = _Answer(represented, scores, head.targets(labels, languages, IGNORED).to(scores.device))
         return answers
 
@@ -205,7 +205,7 @@ class TranscriptionTask(lightning.LightningModule):
         """Count loss and word errors of one batch."""
         window = self.model.window_samples(batch.num_samples)
         encoded = self.model.encode(*self.model.features(batch.audio, window))
-        answers = self._answers(encoded, batch.num_samples, batch.fragments)
+        answers = self._answers(encoded, batch.num_samples, batch)
         for name, answer in answers.items():
             pairs = zip(answer.scores.argmax(-1).tolist(), answer.targets.tolist(), strict=True)
             self._counts.heard.setdefault(name, []).extend(pair for pair in pairs if pair[1] != IGNORED)

@@ -22,6 +22,11 @@ def states(frames: int, seed: int = 0) -> list[torch.Tensor]:
     return [torch.randn(1, frames, WIDTH, generator=generator) for _ in range(LAYERS)]
 
 
+def unheard(batch: int) -> torch.Tensor:
+    """No pitch, as of heads that do not ask for it."""
+    return torch.full((batch, 20), math.nan)
+
+
 def stirred(head: Head) -> Head:
     """Every weight random, so that each takes part."""
     with torch.no_grad():
@@ -47,8 +52,24 @@ def test_pooling_is_what_a_loop_over_frames_gives() -> None:
     mean = sum(s * frame for s, frame in zip(share, frames, strict=True))
     spread = sum(s * (frame - mean).square() for s, frame in zip(share, frames, strict=True))
     # Of 7 frames the last 30 % are 3, rounded up.
-    expected = [mean, spread.clamp_min(1e-6).sqrt(), sum(frames) / 7, sum(frames[4:]) / 3]
-    assert torch.allclose(head.pooled(layers, torch.tensor([7]))[0], torch.cat(expected), atol=1e-4)
+    expected = [mean, spread.clamp_min(1e-6).sqrt(), sum(frames[4:]) / 3]
+    assert torch.allclose(head.pooled(layers, torch.tensor([7]), unheard(1))[0], torch.cat(expected), atol=1e-4)
+
+
+def test_a_contour_is_heard_by_a_head_that_asks_for_one() -> None:
+    layers, frames, contour = states(5), torch.tensor([5]), torch.arange(4.0)[None]
+    deaf, hears = Head(HeadSpec(("a", "b")), LAYERS, WIDTH), Head(HeadSpec(("a", "b"), contour=4), LAYERS, WIDTH)
+    assert deaf.pooled(layers, frames, contour).shape == (1, 3 * WIDTH)
+    assert hears.pooled(layers, frames, contour)[0, 3 * WIDTH :].tolist() == [0, 1, 2, 3]
+    assert hears.pooled(layers, frames, contour * math.nan)[0, 3 * WIDTH :].tolist() == [0] * 4
+
+
+def test_what_is_pooled_is_put_on_one_scale() -> None:
+    head = stirred(Head(HeadSpec(("a", "b")), LAYERS, WIDTH))
+    plain = head.represented(states(5), torch.tensor([5]), unheard(1))
+    head.center.fill_(0.5)
+    head.scale.fill_(2.0)
+    assert torch.allclose(head.represented(states(5), torch.tensor([5]), unheard(1)), 2 * (plain - 0.5), atol=1e-5)
 
 
 def test_padding_and_neighbours_change_nothing() -> None:
@@ -57,15 +78,15 @@ def test_padding_and_neighbours_change_nothing() -> None:
     batch = [
         torch.cat([torch.nn.functional.pad(a, (0, 0, 0, 14), value=9.0), b]) for a, b in zip(short, long, strict=True)
     ]
-    together = head(batch, torch.tensor([6, 20]), ["en", "en"], [None, None])
-    assert torch.allclose(together[0], head(short, torch.tensor([6]), ["en"], [None])[0], atol=1e-5)
-    assert torch.allclose(together[1], head(long, torch.tensor([20]), ["en"], [None])[0], atol=1e-5)
+    together = head(batch, torch.tensor([6, 20]), ["en", "en"], [None, None], unheard(2))
+    assert torch.allclose(together[0], head(short, torch.tensor([6]), ["en"], [None], unheard(1))[0], atol=1e-5)
+    assert torch.allclose(together[1], head(long, torch.tensor([20]), ["en"], [None], unheard(1))[0], atol=1e-5)
 
 
 def test_a_dialect_is_one_of_the_fragments_language() -> None:
     head = stirred(Head(DIALECTS, LAYERS, WIDTH))
     layers = [torch.cat([layer] * 3) for layer in states(5)]
-    scores = head(layers, torch.tensor([5, 5, 5]), ["fr", "en", "de"], [None] * 3)
+    scores = head(layers, torch.tensor([5, 5, 5]), ["fr", "en", "de"], [None] * 3, unheard(3))
     chances = head.probabilities(scores).detach()
     assert chances[0, 0] == 0 and float(chances[0, 1:].sum()) == pytest.approx(1)
     assert chances[1].tolist() == [1, 0, 0]
@@ -85,7 +106,7 @@ def test_each_dialect_has_its_own_bias_and_an_unknown_one_has_none() -> None:
     with torch.no_grad():
         head.by_dialect.weight[2] = torch.tensor([-3.0, 3.0])
     layers = [torch.cat([layer] * 3) for layer in states(5)]
-    scores = head(layers, torch.tensor([5, 5, 5]), ["sv"] * 3, [None, "sv-SE", "fr-CA"])
+    scores = head(layers, torch.tensor([5, 5, 5]), ["sv"] * 3, [None, "sv-SE", "fr-CA"], unheard(3))
     assert torch.equal(scores[0], scores[2])
     assert torch.allclose(scores[1] - scores[0], torch.tensor([-3.0, 3.0]))
 
@@ -124,7 +145,8 @@ def test_heads_travel_with_the_checkpoint_and_stock_whisper_does_not_mind(tiny_w
     for network in (model.eval(), loaded):
         with torch.inference_mode():
             encoded = network.encode(*network.features(audio, network.window_samples(lengths)))
-            answers.append(network.head("dialect")(encoded.layers, count_states(lengths), ["fr", "en"], [None] * 2))
+            head = network.head("dialect")
+            answers.append(head(encoded.layers, count_states(lengths), ["fr", "en"], [None] * 2, unheard(2)))
     assert torch.allclose(*answers, atol=1e-4)
     whisper.load_model(str(tmp_path / "a.pt"), device="cpu")
 

@@ -6,12 +6,15 @@ import copy
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from whisper.model import Whisper
 
 from asr.data.augment import Augment, AugmentOptions
 from asr.data.batch import BatchOptions
+from asr.fragment import Fragment, write_manifest
 from asr.model.adapt import AdaptMode, LoraOptions, adapt
 from asr.model.checkpoint import CheckpointInfo
 from asr.model.network import DialectWhisper
@@ -64,3 +67,21 @@ def run(tiny_whisper: Whisper, corpus: Path) -> Run:
         )
 
     return start
+
+
+@pytest.fixture
+def voices(tmp_path: Path) -> Path:
+    """24 fragments of two kinds that nobody confuses: a glide and a hiss; one has no label."""
+    random = np.random.default_rng(0)
+    fragments = []
+    for number in range(24):
+        time = np.arange(round(16000 * random.uniform(0.4, 0.9))) / 16000
+        glide = 0.2 * np.sin(2 * np.pi * (200 * time + 150 * time**2))
+        hiss = 0.2 * random.standard_normal(len(time))
+        soundfile.write(tmp_path / f"{number}.wav", hiss if number % 2 else glide, 16000)
+        kind = None if number == 0 else "statement" if number % 2 else "question"
+        fragments.append(
+            Fragment(id=f"v{number}", audio=str(tmp_path / f"{number}.wav"), text="yes", language="en", intonation=kind)
+        )
+    write_manifest(fragments, tmp_path / "voices.jsonl")
+    return tmp_path / "voices.jsonl"

@@ -17,6 +17,7 @@ from asr.fragment import Fragment, write_manifest
 from asr.model.heads import Head, HeadSpec
 from asr.training.adversary import PACE, Adversary, corpora_of, reverse_gradient, strength_at
 from asr.training.heads import HeadOptions
+from asr.training.start import begin
 
 LAYERS, WIDTH, FRAMES = 2, 8, 6
 bare = Fragment(id="a", audio="/a.wav", text="a", language="en")
@@ -70,15 +71,20 @@ def learnt(strength: float) -> Head:
     torch.manual_seed(0)
     head = Head(HeadSpec(("x", "y"), bottleneck=8), LAYERS, WIDTH).train()
     adversary = Adversary(("a", "b"), 2, 8)
-    rate, steps, size = 1e-2, 300, 64
+    rate, steps, size = 1e-2, 600, 64
     optimizer = torch.optim.AdamW(
         [{"params": [*head.parameters()], "lr": rate}, {"params": [*adversary.parameters()], "lr": PACE * rate}]
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [rate, PACE * rate], total_steps=steps)
     layers, dialects, corpora = toy(256, seed=1)
+    with torch.no_grad():
+        pooled = head.pooled(layers, torch.full((256,), FRAMES), torch.zeros(256, 0)).numpy()
+    begin(head, pooled, dialects.numpy(), ["en"] * 256, ["v"] * 256, [1.0, 1.0])
     for step in range(steps):
         rows = torch.randint(0, 256, (size,))
-        represented = head.represented([layer[rows] for layer in layers], torch.full((size,), FRAMES))
+        represented = head.represented(
+            [layer[rows] for layer in layers], torch.full((size,), FRAMES), torch.zeros(size, 0)
+        )
         loss = functional.cross_entropy(head.scores(represented, ["en"] * size, [None] * size), dialects[rows])
         told = adversary(represented, dialects[rows], strength * strength_at(step / steps))
         (loss + functional.cross_entropy(told, corpora[rows])).backward()
@@ -92,15 +98,18 @@ def accuracy(head: Head, asked: str) -> float:
     """How well a fresh classifier, fitted on other fragments, tells dialect or corpus by what the head represents."""
     known, held_out = toy(512, seed=2), toy(512, seed=3)
     with torch.inference_mode():
-        x, y = (head.represented(part[0], torch.full((512,), FRAMES)).numpy() for part in (known, held_out))
+        x, y = (
+            head.represented(part[0], torch.full((512,), FRAMES), torch.zeros(512, 0)).numpy()
+            for part in (known, held_out)
+        )
     column = ("dialect", "corpus").index(asked) + 1
     return float(LogisticRegression(max_iter=1000).fit(x, known[column].numpy()).score(y, held_out[column].numpy()))  # type: ignore[union-attr]
 
 
 def test_the_room_is_unlearnt_and_the_dialect_is_kept() -> None:
     without, against = learnt(0.0), learnt(1.0)
-    assert accuracy(without, "corpus") > 0.9
-    assert accuracy(against, "corpus") < 0.7
+    assert accuracy(without, "corpus") > 0.75
+    assert accuracy(against, "corpus") < 0.65
     assert accuracy(against, "dialect") >= accuracy(without, "dialect") - 0.01
 
 
