@@ -20,14 +20,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from benchmark_intonation import encoder_layers
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.class_weight import compute_class_weight
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from asr import Fragment, read_manifest
@@ -35,11 +33,15 @@ from asr.audio import load_audio
 from asr.metrics import macro_f1, statistic_estimate
 from asr.metrics.calibration import calibration_error
 from asr.model.checkpoint import load_checkpoint
+from asr.model.features import count_states
 from asr.model.heads import Head, HeadSpec
+from asr.model.network import DialectWhisper
 from asr.training.adversary import PACE, Adversary, strength_at
+from asr.training.heads import label_weights
+from asr.training.start import begin
 
 Floats = npt.NDArray[np.float64]
-Numbers = npt.NDArray[np.int64]
+Samples = npt.NDArray[np.float32]
 
 LABELS = ("en-CN", "en-IN", "en-US")
 # The one that both corpora have.
@@ -85,6 +87,27 @@ def usable(manifest: Path, per_speaker: int | None = None) -> list[Fragment]:
     return found
 
 
+@torch.inference_mode()
+def encoder_layers(model: DialectWhisper, clips: list[Samples]) -> tuple[list[Tensor], Tensor]:
+    """All layers at every eighth frame, K tensors [N, E, D] in half precision, and so many frames of each clip [N]."""
+    lengths = torch.tensor([len(clip) for clip in clips])
+    frames = (count_states(lengths) + STRIDE - 1) // STRIDE
+    longest = int(frames.max())
+    layers: list[Tensor] = []
+    for first in range(0, len(clips), BATCH):
+        part = slice(first, first + BATCH)
+        audio = torch.zeros(len(lengths[part]), int(lengths[part].max()))
+        for row, clip in zip(audio.numpy(), clips[part], strict=True):
+            row[: len(clip)] = clip
+        encoded = model.encode(*model.features(audio, model.window_samples(lengths[part])))
+        for number, layer in enumerate(encoded.layers):
+            if first == 0:
+                layers.append(torch.zeros(len(clips), longest, layer.shape[-1], dtype=torch.float16))
+            heard = layer[:, ::STRIDE][:, :longest]
+            layers[number][part, : heard.shape[1]] = heard.half()
+    return layers, frames
+
+
 def hear(corpora: Sequence[list[Fragment]], model: str) -> Heard:
     """Run the encoder over all fragments, each in a window of its own length."""
     loaded = load_checkpoint(model).model
@@ -98,41 +121,46 @@ def hear(corpora: Sequence[list[Fragment]], model: str) -> Heard:
         loaded, [load_audio(fragment.audio, fragment.start, fragment.duration) for fragment in fragments]
     )
     return Heard(
-        [layer[:, ::STRIDE].clone() for layer in layers],
-        (frames + STRIDE - 1) // STRIDE,
+        layers,
+        frames,
         torch.tensor([LABELS.index(fragment.dialect or "") for fragment in fragments]),
         torch.tensor([number for _, number in pairs]),
         np.array([fragment.speaker or fragment.id for fragment in fragments]),
     )
 
 
-def batch_of(heard: Heard, rows: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Layers and frames of some fragments, as long as the longest of these."""
+def batch_of(heard: Heard, rows: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Layers of some fragments, as long as the longest of these, their frames, and no pitch: dialects do without."""
     longest = int(heard.frames[rows].max())
-    return [layer[rows, :longest] for layer in heard.layers], heard.frames[rows]
+    return [layer[rows, :longest].float() for layer in heard.layers], heard.frames[rows], torch.empty(len(rows), 0)
 
 
 def learn_head(heard: Heard, rows: Tensor, epochs: int, seed: int, adversary: float) -> Head:
-    """A dialect head that has learnt from some fragments, as training does it: balanced, with warm-up and decay."""
+    """A dialect head that has learnt from some fragments as training does it."""
     torch.manual_seed(seed)
     spec = HeadSpec(LABELS, bottleneck=BOTTLENECK if adversary else 0)
-    head = Head(spec, len(heard.layers), heard.layers[0].shape[-1]).train()
-    against = Adversary(("ACCENTS", "OTHER"), len(LABELS), BOTTLENECK) if adversary else None
-    learners: list[tuple[nn.Module, float]] = [(head, RATE)]
-    if against is not None:
-        learners.append((against, PACE * RATE))
+    head = Head(spec, len(heard.layers), heard.layers[0].shape[-1]).eval()
+    learnt = heard.targets[rows].numpy()
+    counts = np.bincount(learnt, minlength=len(LABELS))
+    weights = label_weights("dialect", counts.clip(1).tolist())
+    with torch.inference_mode():
+        pooled = torch.cat([head.pooled(*batch_of(heard, part)) for part in rows.split(BATCH)]).numpy()
+    begin(head, pooled, learnt, ["en"] * len(rows), heard.speakers[rows.numpy()].tolist(), weights)
+    return against(head, heard, rows, epochs, adversary, torch.tensor(weights)) if adversary else head
+
+
+def against(head: Head, heard: Heard, rows: Tensor, epochs: int, strength: float, weights: Tensor) -> Head:
+    """Train a head against an adversary, with warm-up and decay."""
+    head.train()
+    adversary = Adversary(("ACCENTS", "OTHER"), len(LABELS), BOTTLENECK)
     groups = [
         {"params": [one for one in module.parameters() if (one.ndim > 1) is matrix], "lr": rate, "weight_decay": decay}
-        for module, rate in learners
+        for module, rate in ((head, RATE), (adversary, PACE * RATE))
         for matrix, decay in ((True, 0.1), (False, 0.0))
     ]
     optimizer = torch.optim.AdamW(groups)
     steps = epochs * -(-len(rows) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, [group["lr"] for group in groups], total_steps=steps)
-    learnt = heard.targets[rows].numpy()
-    weights = torch.ones(len(LABELS))
-    present = np.unique(learnt)
-    weights[present] = torch.from_numpy(compute_class_weight("balanced", classes=present, y=learnt)).float()
     step = 0
     for _ in range(epochs):
         # Fragments of like length side by side, as in training; which of them, and in which order, is drawn.
@@ -144,10 +172,8 @@ def learn_head(heard: Heard, rows: Tensor, epochs: int, seed: int, adversary: fl
             represented = head.represented(*batch_of(heard, part))
             scores = head.scores(represented, ["en"] * len(part), [None] * len(part))
             loss = functional.cross_entropy(scores, targets, weights, reduction="sum") / len(part)
-            if against is not None:
-                corpora = against(represented, targets, adversary * strength_at(step / steps))
-                loss = loss + functional.cross_entropy(corpora, heard.corpora[part])
-            loss.backward()
+            corpora = adversary(represented, targets, strength * strength_at(step / steps))
+            (loss + functional.cross_entropy(corpora, heard.corpora[part])).backward()
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
@@ -160,7 +186,8 @@ def by_head(head: Head, heard: Heard, rows: Tensor) -> Floats:
     """Probabilities of the labels, [rows, C]."""
     parts = []
     for part in rows.split(BATCH):
-        scores = head(*batch_of(heard, part), ["en"] * len(part), [None] * len(part))
+        represented = head.represented(*batch_of(heard, part))
+        scores = head.scores(represented, ["en"] * len(part), [None] * len(part))
         parts.append(head.probabilities(scores).double().numpy())
     return np.concatenate(parts)
 

@@ -122,15 +122,15 @@ def main() -> None:
         return np.asarray(model.predict_proba(voice[asked])[:, 1])
 
     def by_head(contour: int) -> Callable[[Tensor, Tensor], Floats]:
-        """With the places of a contour, which come last in what is pooled, or without."""
+        """With the end and its contour, which come last in what is pooled, or without."""
         width = model.whisper.dims.n_audio_state
-        known = pooled[:, : 3 * width + contour]
+        known = pooled if contour else pooled[:, : 2 * width]
 
         @torch.inference_mode()
         def answer(learnt: Tensor, asked: Tensor) -> Floats:
             head = Head(HeadSpec(tuple(labels), contour=contour), len(model.whisper.encoder.blocks) + 1, width).eval()
             rows, own = learnt.tolist(), targets[learnt]
-            weights = label_weights(np.bincount(own, minlength=len(labels)).clip(1).tolist())
+            weights = label_weights("intonation", np.bincount(own, minlength=len(labels)).clip(1).tolist())
             voices, spoken = [speakers[row] for row in rows], [languages[row] for row in rows]
             begin(head, known[learnt], own, spoken, voices, weights)
             standard = (torch.from_numpy(known[asked]) - head.center) * head.scale

@@ -25,6 +25,8 @@ from asr.model.heads import HEAD_NAMES, Fusion, Head, HeadName, log_odds
 from asr.model.network import DialectWhisper, Encoded
 
 _BATCH_SECONDS = 240.0
+# By so much more than by the model alone may the share of false question marks be.
+_MORE_FALSE = 0.01
 _QUESTION = "question"
 # Questions, and others, under which no fusion is learnt.
 _LEAST = 20
@@ -64,10 +66,11 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """What the decoder makes of one fragment: whether it writes a question mark, and the log-odds of one."""
+    """What the decoder makes of one fragment: whether it writes a question mark, the log-odds of one, who speaks."""
 
     asks: bool
     log_odds: float
+    voice: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +104,8 @@ def calibrate(model: DialectWhisper, manifests: Sequence[str | Path], risk: floa
     """Give every head of a model, in place, the temperature and threshold that its answers on some fragments ask for.
 
     The intonation head gets a `Fusion` too: what the fragments say of the decoder's question marks and its own. Of all
-    thresholds that put no more false question marks than the model's own are, it has the one with the best F1. Where
-    there are fewer than 20 questions, or 20 others, with words and voice, there is none.
+    thresholds that put no more false question marks than the model alone does (see `learn_fusion`), it has the one with
+    the best F1. Where there are fewer than 20 questions, or 20 others, with words and voice, there is none.
 
     Args:
         model: With heads.
@@ -163,7 +166,8 @@ def _decode(model: DialectWhisper, batch: Batch, encoded: Encoded, rows: Sequenc
             chosen, written = zip(*said, strict=True)
             odds = question_log_odds(model, encoded.select(list(chosen)), written, language)
             for row, text, words in zip(chosen, written, odds, strict=True):
-                found[row] = _Words(asks(text, language), words)
+                speaker = batch.fragments[row].speaker or batch.fragments[row].id
+                found[row] = _Words(asks(text, language), words, speaker)
     return [found.get(row) for row in rows]
 
 
@@ -182,14 +186,16 @@ def _fuse(
     own = np.array([item.asks for item in said])
     odds = [item.log_odds for item in said]
     voice = chances[:, number].tolist()
-    fusion = learn_fusion(odds, voice, asked, own)
+    fusion = learn_fusion(odds, voice, asked, own, [item.voice for item in said])
     head.spec = replace(head.spec, fusion=fusion)
     fused = [fusion.p_question(*pair) >= fusion.threshold for pair in zip(odds, voice, strict=True)]
     by_voice = chances.argmax(axis=1) == number
     return Marks(len(rows), *(_score_marks(asked, marks) for marks in (own, by_voice, np.array(fused))))
 
 
-def learn_fusion(words: Sequence[float], p_voice: Sequence[float], asked: Flags, own: Flags) -> Fusion:
+def learn_fusion(
+    words: Sequence[float], p_voice: Sequence[float], asked: Flags, own: Flags, voices: Sequence[str]
+) -> Fusion:
     """Learn to weigh the decoder against the voice.
 
     Args:
@@ -197,6 +203,8 @@ def learn_fusion(words: Sequence[float], p_voice: Sequence[float], asked: Flags,
         p_voice: The head's probability of a question, of each.
         asked: Whether each is a question, [N]; some are and some are not.
         own: Where the model itself writes a question mark, [N]: no more of its false ones are allowed.
+        voices: Who speaks. Because voices differ, and others will be heard, the false marks must stay below the model's
+            own by the standard error of that difference over voices.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_curve
@@ -205,11 +213,17 @@ def learn_fusion(words: Sequence[float], p_voice: Sequence[float], asked: Flags,
     model = LogisticRegression().fit(sources, asked)
     (by_words, by_voice), (bias,) = model.coef_[0].tolist(), model.intercept_.tolist()
     chances = model.predict_proba(sources)[:, 1]
-    false, right, thresholds = roc_curve(asked, chances, drop_intermediate=False)
+    _, right, thresholds = roc_curve(asked, chances, drop_intermediate=False)
+    marked = chances >= thresholds[:, None]
+    false = (marked & ~asked).sum(axis=1) / (~asked).sum()
     # F1 of every threshold; the first lets nothing in.
     f1 = 2 * right * asked.sum() / (right * asked.sum() + false * (~asked).sum() + asked.sum())
-    allowed = false <= own[~asked].mean()
-    best = int(np.where(allowed, f1, -1.0).argmax())
+    # Per voice, how many more of its fragments that are no question get a mark than by the model alone; [T, V].
+    spoken = (np.unique(voices, return_inverse=True)[1] == np.arange(len(set(voices)))[:, None]) & ~asked
+    spoken = spoken[spoken.any(axis=1)]
+    more = (marked.astype(float) - own) @ spoken.T / spoken.sum(axis=1)
+    error = more.std(axis=1, ddof=1) / np.sqrt(len(spoken)) if len(spoken) > 1 else 0.0
+    best = int(np.where(more.mean(axis=1) + error <= _MORE_FALSE, f1, -1.0).argmax())
     # Half way to the next fragment that would be let in: on others the edge lies somewhere between.
     edges = np.clip(thresholds[best : best + 2], 0.0, 1.0)
     return Fusion(by_words, by_voice, bias, threshold=float(edges.mean()))

@@ -92,7 +92,8 @@ class Head(nn.Module):
 
     The layers, each normalised, are mixed by learned weights (their softmax); of the valid frames the head takes the
     attentive statistics (mean and standard deviation under learned attention; Okabe et al. 2018, "Attentive Statistics
-    Pooling for Deep Speaker Embedding") and the plain mean of the last 30 %. Attention begins even.
+    Pooling for Deep Speaker Embedding"), and the plain mean of the last 30 % if it hears the pitch there. Attention
+    begins even.
 
     Args:
         spec: What it answers.
@@ -107,7 +108,7 @@ class Head(nn.Module):
         scorer = nn.Linear(_ATTENTION, 1)
         nn.init.zeros_(scorer.weight)
         self.attention = nn.Sequential(nn.Linear(width, _ATTENTION), nn.Tanh(), scorer)
-        pooled = 3 * width + spec.contour
+        pooled = (3 * width + spec.contour) if spec.contour else 2 * width
         # Of the fragments that the head begins with (`asr.training.heads.start_heads`).
         self.register_buffer("center", torch.zeros(pooled))
         self.register_buffer("scale", torch.ones(pooled))
@@ -129,13 +130,13 @@ class Head(nn.Module):
     scale: Tensor
 
     def pooled(self, layers: Sequence[Tensor], num_frames: Tensor, contours: Tensor) -> Tensor:
-        """What the head knows of each fragment, float [B, 3 D + P].
+        """What the head knows of each fragment, float [B, 3 D + P], or [B, 2 D] without a contour.
 
         Args:
             layers: K tensors, float [B, E, D].
             num_frames: Long [B], the frames of the fragment itself, without any margin of silence.
             contours: Float [B, P], of `asr.prosody.final_contour`, NaN where there is too little voice. A head without
-                a contour hears none of it.
+                a contour hears none of it, and nothing of the end by itself.
         """
         weights = self.mix.softmax(0)
         width = layers[0].shape[-1]
@@ -146,12 +147,14 @@ class Head(nn.Module):
             ]
         ).sum(0)
         valid = frame_mask(num_frames, mixed.shape[1])
-        end = valid & ~frame_mask(num_frames - (num_frames * _END).ceil().long(), mixed.shape[1])
         attention = self.attention(mixed).squeeze(-1).masked_fill(~valid, _NEVER).softmax(-1)
         mean = _weighted(mixed, attention)
         variance = _weighted(mixed.square(), attention) - mean.square()
-        heard = [mean, variance.clamp_min(1e-6).sqrt(), _weighted(mixed, _even(end))]
-        return torch.cat([*heard, contours[:, : self.spec.contour].nan_to_num()], dim=-1)
+        heard = [mean, variance.clamp_min(1e-6).sqrt()]
+        if self.spec.contour:
+            end = valid & ~frame_mask(num_frames - (num_frames * _END).ceil().long(), mixed.shape[1])
+            heard += [_weighted(mixed, _even(end)), contours[:, : self.spec.contour].nan_to_num()]
+        return torch.cat(heard, dim=-1)
 
     def forward(
         self,
@@ -173,7 +176,7 @@ class Head(nn.Module):
         return self.scores(self.represented(layers, num_frames, contours), languages, dialects)
 
     def represented(self, layers: Sequence[Tensor], num_frames: Tensor, contours: Tensor) -> Tensor:
-        """What the scores are made of, float [B, R]: R is the bottleneck's width, or 3 D + P; arguments as `pooled`."""
+        """What the scores are made of, float [B, R]: R is the bottleneck's width, or that of `pooled`."""
         standard = (self.pooled(layers, num_frames, contours) - self.center) * self.scale
         represented: Tensor = self.bottleneck(standard)
         return represented

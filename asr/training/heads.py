@@ -117,19 +117,22 @@ def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[H
         biased = tuple(sorted(dialects[name]))
         spec = HeadSpec(tuple(kept), owners, biased, heard=known, bottleneck=bottleneck, contour=contour)
         numbers = [counter[label] for label in kept]
-        found[name] = HeadLabels(spec, label_weights(numbers), sum(numbers))
+        found[name] = HeadLabels(spec, label_weights(name, numbers), sum(numbers))
     return found
 
 
-def label_weights(counts: Sequence[int]) -> tuple[float, ...]:
-    """Weights of labels in a loss, by the square root of how rare each is; 1 on average over the fragments.
+def label_weights(name: HeadName, counts: Sequence[int]) -> tuple[float, ...]:
+    """Weights of a head's labels in its loss, by how rare each is; 1 on average over the fragments.
 
-    Fully balanced, a dozen fragments of a rare label would count as much as hundreds of another, and what happens to be
-    in them would be learnt; with no weights at all it would hardly ever be heard.
+    Of dialects a rare one counts as much as a frequent one: how many people recorded it says nothing of who will speak
+    (scikit-learn's "balanced"). What is rare among sentence types and tunes is rare in speech, too; there the square
+    root of that is taken, half way to no weights.
 
     Args:
+        name: Of the head.
         counts: Fragments of each label, none of them 0.
     """
-    rare = [count**-0.5 for count in counts]
+    power = -1.0 if name == "dialect" else -0.5
+    rare = [count**power for count in counts]
     mean = sum(count * weight for count, weight in zip(counts, rare, strict=True)) / sum(counts)
     return tuple(weight / mean for weight in rare)

@@ -38,6 +38,8 @@ _STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 _FOLDS = 5
 # A pitch contour has few places, each of which says more than one of the encoder's many hundred.
 _CONTOUR_WEIGHT = 2.0
+# Where the end does not count, in dialects, how far frames spread says less than their mean.
+_SPREAD_WEIGHT = 0.25
 
 
 @dataclass(slots=True)
@@ -122,7 +124,10 @@ def begin(
     """
     center, spread = pooled.mean(axis=0, dtype=np.float64), pooled.std(axis=0, dtype=np.float64)
     scale = 1 / np.maximum(spread, 1e-3)
-    scale[len(scale) - head.spec.contour :] *= _CONTOUR_WEIGHT
+    if head.spec.contour:
+        scale[-head.spec.contour :] *= _CONTOUR_WEIGHT
+    else:
+        scale[len(scale) // 2 :] *= _SPREAD_WEIGHT
     with torch.no_grad():
         head.center.copy_(torch.from_numpy(center))
         head.scale.copy_(torch.from_numpy(scale))

@@ -24,7 +24,7 @@ from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoin
 from asr.model.features import count_states
 from asr.model.heads import HeadSpec
 from asr.model.network import DialectWhisper
-from asr.training.heads import HeadOptions, head_labels
+from asr.training.heads import HeadOptions, head_labels, label_weights
 from asr.training.run import TrainerOptions
 from asr.training.task import OptimOptions, TranscriptionTask
 
@@ -57,11 +57,12 @@ def test_labels_are_those_of_all_manifests_with_their_languages(tmp_path: Path) 
     assert "tune" not in found
 
 
-def test_weights_are_between_none_and_scikit_learns_balanced_ones(tmp_path: Path) -> None:
+def test_weights_are_scikit_learns_balanced_ones_or_half_way_to_them(tmp_path: Path) -> None:
     one = manifest(tmp_path / "a.jsonl", *[("en", "en-GB", None)] * 6, *[("en", "en-IN", None)] * 2)
     tags = ["en-GB"] * 6 + ["en-IN"] * 2
     balanced = compute_class_weight("balanced", classes=np.array(["en-GB", "en-IN"]), y=tags)
-    found = np.array(head_labels([one], HeadOptions(dialect=1.0, least=1))["dialect"].weights)
+    assert head_labels([one], HeadOptions(dialect=1.0, least=1))["dialect"].weights == pytest.approx(tuple(balanced))
+    found = np.array(label_weights("tune", [6, 2]))
     # Half way, as ratios: the square root. And no fragment counts more on average than without.
     assert found[1] / found[0] == pytest.approx((balanced[1] / balanced[0]) ** 0.5)
     assert (found @ [6, 2]) / 8 == pytest.approx(1)

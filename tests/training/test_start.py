@@ -22,9 +22,9 @@ def cloud(count: int, labels: int, seed: int = 0) -> tuple[np.ndarray, np.ndarra
     """Pooled features around a centre per label, far from 0 and of unlike spread, and the voices."""
     random = np.random.default_rng(seed)
     targets = np.arange(count) % labels
-    centres = np.random.default_rng(9).normal(size=(labels, 3 * WIDTH))
-    spread = np.geomspace(0.1, 10, 3 * WIDTH)
-    pooled = (5 + centres[targets] + random.normal(size=(count, 3 * WIDTH))) * spread
+    centres = np.random.default_rng(9).normal(size=(labels, 2 * WIDTH))
+    spread = np.geomspace(0.1, 10, 2 * WIDTH)
+    pooled = (5 + centres[targets] + random.normal(size=(count, 2 * WIDTH))) * spread
     return pooled.astype(np.float32), targets, [f"v{number // labels % 10}" for number in range(count)]
 
 
@@ -41,6 +41,7 @@ def test_a_head_begins_where_a_regression_ends(labels: int, count: int) -> None:
     head = Head(HeadSpec(names), LAYERS, WIDTH).eval()
     begin(head, pooled, targets, ["en"] * count, voices, [1.0] * labels)
     standard = (pooled - pooled.mean(0)) / pooled.std(0)
+    standard[:, WIDTH:] /= 4
     # One of the penalties that are tried gives just these answers.
     twins = [
         LogisticRegression(C=strength, max_iter=1000, tol=1e-6).fit(standard, targets).predict_proba(standard)
@@ -48,7 +49,7 @@ def test_a_head_begins_where_a_regression_ends(labels: int, count: int) -> None:
     ]
     assert min(np.abs(chances(head, pooled, ["en"] * count) - twin).max() for twin in twins) < 0.01
     asked, truth, _ = cloud(300, labels, seed=1)
-    assert (chances(head, asked, ["en"] * 300).argmax(1) == truth).mean() > 0.9
+    assert (chances(head, asked, ["en"] * 300).argmax(1) == truth).mean() > 0.8
 
 
 def test_dialects_are_regressed_per_language() -> None:
@@ -65,18 +66,19 @@ def test_dialects_are_regressed_per_language() -> None:
 
 def test_noise_is_not_learnt_by_heart() -> None:
     random = np.random.default_rng(0)
-    pooled = random.normal(size=(60, 3 * WIDTH)).astype(np.float32)
+    pooled = random.normal(size=(60, 2 * WIDTH)).astype(np.float32)
     head = Head(HeadSpec(("a", "b")), LAYERS, WIDTH).eval()
     begin(head, pooled, np.arange(60) % 2, ["en"] * 60, [f"v{row // 6}" for row in range(60)], [1.0, 1.0])
     assert np.abs(chances(head, pooled, ["en"] * 60) - 0.5).max() < 0.3
 
 
-def test_a_contour_counts_more_than_its_places(tiny_whisper: Whisper) -> None:
+def test_a_contour_counts_more_than_its_places() -> None:
     pooled, targets, voices = cloud(40, 2)
-    wide = np.concatenate([pooled, pooled[:, :4]], axis=1)
+    wide = np.concatenate([pooled, pooled[:, :WIDTH], pooled[:, :4]], axis=1)
     head = Head(HeadSpec(("a", "b"), contour=4), LAYERS, WIDTH)
     begin(head, wide, targets, ["en"] * 40, voices, [1.0, 1.0])
     assert torch.allclose(head.scale[-4:], 2 * head.scale[:4])
+    assert torch.allclose(head.scale[2 * WIDTH : -4], head.scale[:WIDTH])
 
 
 def test_a_bottleneck_gets_the_scale_alone() -> None:
