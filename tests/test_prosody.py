@@ -445,7 +445,7 @@ def test_a_long_word_is_one_that_is_longer_than_its_letters() -> None:
     assert cues is not None and cues[:, 2].argmax() == 2
     # 4 and 10 letters and the two that a word is worth: half the letters, half the time.
     words = [Word("mots", 0, 0.5, 1), Word("mots", 0.5, 1, 1), Word("dictionary", 1, 2, 1)]
-    cues = word_cues(made(np.zeros(150)), [replace(word, start=word.start - 0.1 * bool(word.start)) for word in words])
+    cues = word_cues(made(np.zeros(100)), [replace(word, start=word.start - 0.1 * bool(word.start)) for word in words])
     assert cues is not None
     assert np.ptp(cues[:, 2]) == pytest.approx(0, abs=1e-5)
 
