@@ -223,7 +223,7 @@ def show(name: str, heard: Heard, chances: Floats) -> None:
     if not accents.all():
         right = (said == truth)[~accents]
         there = interval(heard.speakers[~accents], lambda rows: float(right[rows].mean()))
-    print(f"{name:34} {f1:22} {recalls}   {error:.3f}  {there:22} {confusion.tolist()}", flush=True)
+    print(f"{name:40} {f1:22} {recalls}   {error:.3f}  {there:22} {confusion.tolist()}", flush=True)
 
 
 def main() -> None:
@@ -248,7 +248,7 @@ def main() -> None:
     own = folds(heard, accents)
     # OTHER has one label, so that only its speakers are spread; without it there is nothing to spread.
     theirs = folds(heard, other) if len(other) else [(other, other)] * FOLDS
-    print(f"{'learnt by, from':34} {'macro F1':22} {'  '.join(LABELS)}  ECE    {'recall on OTHER':22} confusion")
+    print(f"{'learnt by, from':40} {'macro F1':22} {'  '.join(LABELS)}  ECE    {'recall on OTHER':22} confusion")
 
     def measure(name: str, answer: Callable[[Tensor, Tensor], Floats], own_cn: bool, beside: bool) -> None:
         """Hold speakers of both corpora out in turn; OTHER is learnt from only where it is to stand beside ACCENTS."""
