@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -166,13 +166,19 @@ class BatchLoader(Dataset[Batch]):
         )
 
 
-def each_once(whisper: Whisper, manifests: Sequence[str | Path], batch_seconds: float) -> Iterator[Batch]:
+def each_once(
+    whisper: Whisper,
+    manifests: Sequence[str | Path],
+    batch_seconds: float,
+    wanted: Callable[[Fragment], bool] = lambda _: True,
+) -> Iterator[Batch]:
     """The usable fragments of some manifests, once and as they are, in batches of like length, their pitch measured.
 
     Args:
         whisper: Whose labels and languages count.
         manifests: What is read.
         batch_seconds: Most seconds of audio in a batch, padding included.
+        wanted: Which of them; the others are not loaded.
 
     Raises:
         AudioError: No recording of a batch can be read.
@@ -181,7 +187,7 @@ def each_once(whisper: Whisper, manifests: Sequence[str | Path], batch_seconds: 
     labeller = Labeller(whisper)
     loader = BatchLoader(labeller, BatchOptions(margin=(0.0, 0.0), timestamps=0.0, speeds=(1.0,), contours=True))
     fragments = (item for manifest in manifests for item in UsableFragments(manifest, labeller.languages))
-    for cuts in sequential_batches(fragments, batch_seconds):
+    for cuts in sequential_batches(filter(wanted, fragments), batch_seconds):
         yield loader[Draw(tuple(cut.custom["fragment"] for cut in cuts), None, 0)]
 
 

@@ -22,6 +22,7 @@ from rich.progress import track
 
 from asr.data.batch import each_once
 from asr.data.labels import IGNORED
+from asr.fragment import Fragment
 from asr.model.features import count_states
 from asr.model.heads import Head, HeadName
 from asr.model.network import DialectWhisper
@@ -31,7 +32,7 @@ Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 
 _BATCH_SECONDS = 240.0
-# Fragments that a head begins with, at most; of more, every second, third … Training hears all of them.
+# Fragments with a label that a head begins with, about; of more, every second, third … Training hears all of them.
 _MOST = 4000
 # Inverse strengths of the penalty that are tried, as scikit-learn counts them, and folds of voices they are tried on.
 _STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -69,7 +70,16 @@ def start_heads(model: DialectWhisper, manifests: Sequence[str | Path], learnt: 
     model.eval()
     heard = {name: _Heard() for name in learnt}
     seen = dict.fromkeys(learnt, 0)
-    batches = each_once(model.whisper, manifests, _BATCH_SECONDS)
+
+    def wanted(fragment: Fragment) -> bool:
+        found = False
+        for name, labels in learnt.items():
+            if getattr(fragment, name) in labels.spec.labels:
+                seen[name] += 1
+                found |= seen[name] % -(-labels.fragments // _MOST) == 0
+        return found
+
+    batches = each_once(model.whisper, manifests, _BATCH_SECONDS, wanted)
     for batch in track(batches, "hearing what heads begin with", console=Console(stderr=True)):
         batch = batch.to(model.device)
         languages = [fragment.language for fragment in batch.fragments]
@@ -79,12 +89,8 @@ def start_heads(model: DialectWhisper, manifests: Sequence[str | Path], learnt: 
                 head = model.head(name)
                 targets = head.targets([getattr(item, name) for item in batch.fragments], languages, IGNORED).tolist()
                 pooled = head.pooled(encoded.layers, count_states(batch.num_samples), batch.contours).cpu().numpy()
-                step = -(-learnt[name].fragments // _MOST)
                 for row, (target, fragment) in enumerate(zip(targets, batch.fragments, strict=True)):
-                    if target == IGNORED:
-                        continue
-                    seen[name] += 1
-                    if seen[name] % step == 0:
+                    if target != IGNORED:
                         found.pooled.append(pooled[row])
                         found.targets.append(target)
                         found.languages.append(fragment.language)

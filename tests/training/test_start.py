@@ -101,3 +101,28 @@ def test_the_heads_of_a_model_begin_with_its_fragments(tiny_whisper: Whisper, vo
     kept = head.out.weight.clone()
     start_heads(model, [voices], {})
     assert torch.equal(head.out.weight, kept)
+
+
+def test_of_many_fragments_some_are_heard_and_none_without_a_label(
+    tiny_whisper: Whisper, voices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import asr.training.start as module
+
+    begun, loaded = [], []
+    monkeypatch.setattr(module, "_MOST", 8)
+    monkeypatch.setattr(module, "begin", lambda head, pooled, targets, *rest: begun.append(len(targets)))
+    real = module.each_once
+
+    def counted(*given: object) -> object:
+        for batch in real(*given):
+            loaded.extend(batch.fragments)
+            yield batch
+
+    monkeypatch.setattr(module, "each_once", counted)
+    model = DialectWhisper(tiny_whisper, "tight")
+    learnt = head_labels([voices], HeadOptions(intonation=1.0, least=1))
+    model.set_heads({name: labels.spec for name, labels in learnt.items()})
+    start_heads(model, [voices], learnt)
+    # 23 of the 24 have a label: every third.
+    assert begun == [7] and len(loaded) == 7
+    assert all(fragment.intonation for fragment in loaded)
