@@ -61,7 +61,8 @@ _SILENCE_DROP, _MIN_PAUSE, _MIN_DIP = 25.0, 0.3, 2.0
 _LAG = 0.1
 # Letters that a word's duration is worth beside its own: a short word lasts longer than its letters say.
 _EXTRA_LETTERS = 2
-# Mean standard score from which on a word stands out.
+# Mean standard score from which on a word stands out: three of four that are marked are then those that people heard as
+# prominent, and a second word is hardly ever marked (scripts/benchmark_emphasis.py).
 _EMPHASIS = 0.6
 
 WORD_CUES = ("pitch", "energy", "duration")
