@@ -53,7 +53,7 @@ def pitch_picture(
     # A figure of its own, not pyplot's: no window, and no state that others share.
     figure = Figure(figsize=(max(_MIN_INCHES, _INCHES_PER_SECOND * seconds), _HEIGHT), layout="constrained")
     behind = figure.add_subplot()
-    specshow(_spectrogram(samples), sr=SAMPLE_RATE, hop_length=_HOP, cmap="magma", ax=behind)
+    specshow(_spectrogram(samples), sr=SAMPLE_RATE, hop_length=_HOP, x_axis="time", cmap="magma", ax=behind)
     front = behind.twinx()
     tones = semitones(pitch)
     times = np.arange(len(tones)) / FRAME_RATE

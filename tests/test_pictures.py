@@ -114,3 +114,15 @@ def test_pyplot_is_left_alone(tmp_path: Path) -> None:
 
     pitch_picture(voice(150), made(150), WORDS, (), tmp_path / "a.png")
     assert pyplot.get_fignums() == []
+
+
+def test_sound_stands_where_it_was(tmp_path: Path, drawn: list[Figure]) -> None:
+    # Silence, and a voice in the last quarter.
+    samples = np.concatenate([np.zeros(3 * RATE, np.float32), voice(150)])
+    pitch_picture(samples, track(samples), (), (), tmp_path / "a.png")
+    (mesh,) = drawn[0].axes[0].collections
+    edges = mesh.get_coordinates()[0, :, 0]
+    loudness = np.asarray(mesh.get_array()).mean(axis=0)
+    assert [edges[0], edges[-1]] == pytest.approx([0, 4], abs=0.03)
+    onset = edges[int(np.diff(loudness).argmax()) + 1]
+    assert onset == pytest.approx(3, abs=0.05)
