@@ -36,6 +36,7 @@ from asr.model.features import count_states
 from asr.model.heads import Head, HeadSpec
 from asr.model.network import DialectWhisper
 from asr.prosody import CONTOUR, features, prosody_of, track
+from asr.text import get_normalizer
 from asr.training.heads import label_weights
 from asr.training.start import begin
 
@@ -108,7 +109,8 @@ def main() -> None:
     question = labels.index("question")
     truth = targets == question
     speakers = [fragment.speaker or fragment.id for fragment in fragments]
-    sentences = [fragment.text for fragment in fragments]
+    # Without its final mark, which tells what the words do not.
+    sentences = [get_normalizer(fragment.language, fragment.dialect)(fragment.text) for fragment in fragments]
     languages = [fragment.language for fragment in fragments]
     print(
         f"{len(fragments)} fragments, {len(set(speakers))} speakers, {len(set(sentences))} sentences, labels {labels}"
