@@ -168,11 +168,13 @@ def _regress(
         for learnt, asked in StratifiedGroupKFold(folds).split(reduced, targets, voices):
             if len(np.unique(targets[learnt])) < 2:
                 continue
+            # Each begins where the one before ended: they lie near each other.
+            model = _regression(warm_start=True)
             for number, strength in enumerate(_STRENGTHS):
-                model = _fitted(reduced[learnt], targets[learnt], weights[learnt], strength)
+                model.set_params(C=strength).fit(reduced[learnt], targets[learnt], sample_weight=weights[learnt])
                 losses[number] += _loss(model, reduced[asked], targets[asked], weights[asked])
     strength = _STRENGTHS[int(losses.argmin())] if losses.any() else _STRENGTHS[len(_STRENGTHS) // 2]
-    model = _fitted(reduced, targets, weights, strength)
+    model = _regression(C=strength).fit(reduced, targets, sample_weight=weights)
     coefficients, biases = model.coef_, model.intercept_
     if len(biases) == 1:
         # Of two labels scikit-learn gives the difference.
@@ -180,10 +182,10 @@ def _regress(
     return coefficients @ basis.T, biases
 
 
-def _fitted(features: Floats, targets: Numbers, weights: Floats, strength: float) -> Any:
+def _regression(**given: Any) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=strength, max_iter=300, tol=1e-3).fit(features, targets, sample_weight=weights)
+    return LogisticRegression(max_iter=300, tol=1e-3, **given)
 
 
 def _loss(model: Any, features: Floats, targets: Numbers, weights: Floats) -> float:

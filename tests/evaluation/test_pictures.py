@@ -35,7 +35,7 @@ def report() -> EvaluationReport:
         )
         transcripts.append(Transcript("x", "so", "de", label, 1.0, (), dialect_scores=scores))
     labels = score_labels(fragments, transcripts, 50, 0, {"dialect": 0.5})
-    return EvaluationReport("mine", None, (), 120, 0, 0, (), labels, None, None, 50, 0)
+    return EvaluationReport("mine", None, (), 120, 0, 0, (), labels, None, None, None, None, 50, 0)
 
 
 @pytest.fixture
