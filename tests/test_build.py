@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 from whisper.model import Whisper
@@ -30,7 +33,7 @@ from asr.config import (
 from asr.data.batch import BatchOptions
 from asr.errors import CheckpointError, ConfigError, ManifestError
 from asr.evaluation import EvaluationReport, score
-from asr.fragment import write_manifest
+from asr.fragment import Fragment, write_manifest
 from asr.inference.decoding import DecodeOptions
 from asr.model.adapt import LoraOptions
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
@@ -208,11 +211,20 @@ def test_system_and_baseline_are_each_told_their_own(
 
 def test_an_evaluation_with_pictures(
     tiny_whisper: Whisper,
-    dev: Path,
+    voice: Callable[..., np.ndarray],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    # Of noise a head tells nothing.
+    fragments = []
+    for number, dialect in enumerate(("en-GB", "en-IN")):
+        soundfile.write(tmp_path / f"{number}.wav", voice(0.6, number), 16000)
+        fragments.append(
+            Fragment(id=dialect, audio=str(tmp_path / f"{number}.wav"), text="yes", language="en", dialect=dialect)
+        )
+    dev = tmp_path / "dev.jsonl"
+    write_manifest(fragments, dev)
     monkeypatch.setattr(asr.build, "DecodeOptions", partial(DecodeOptions, max_tokens=6))
     model = DialectWhisper(tiny_whisper)
     model.set_heads({"dialect": HeadSpec(("en-GB", "en-IN", "fr-CA"), ("en", "en", "fr"), temperature=2.0)})
