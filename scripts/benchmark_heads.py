@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 
-import torch
 from rich.console import Console
 from rich.progress import track
 from torch import nn
@@ -29,7 +28,6 @@ def main() -> None:
     parser.add_argument("--fragments", type=int, default=20, help="in a turn")
     parser.add_argument("--turns", type=int, default=8)
     given = parser.parse_args()
-    torch.manual_seed(0)
 
     loaded = load_checkpoint(given.model)
     told = Transcriber(loaded)
@@ -39,11 +37,14 @@ def main() -> None:
     # The same weights, asked for nothing but text.
     loaded.model.heads = none
     plain = Transcriber(loaded)
-    fragments = iter(list(read_manifest(given.manifest)))
+    fragments = read_manifest(given.manifest)
     seconds: dict[str, list[float]] = {"without": [], "with": []}
     audio = 0.0
     for turn in track(range(given.turns + 1), console=Console(stderr=True)):
         chosen = list(islice(fragments, given.fragments))
+        if len(chosen) < given.fragments:
+            wanted = given.fragments * (given.turns + 1)
+            parser.error(f"{given.manifest} has too few fragments, {wanted} are needed: ask for fewer --turns")
         for name, transcriber, own in (("without", plain, none), ("with", told, heads)):
             loaded.model.heads = own
             began = time.perf_counter()

@@ -104,8 +104,8 @@ def calibrate(model: DialectWhisper, manifests: Sequence[str | Path], risk: floa
     """Give every head of a model, in place, the temperature and threshold that its answers on some fragments ask for.
 
     The intonation head gets a `Fusion` too: what the fragments say of the decoder's question marks and its own. Of all
-    thresholds that put no more false question marks than the model alone does (see `learn_fusion`), it has the one with
-    the best F1. Where there are fewer than 20 questions, or 20 others, with words and voice, there is none.
+    thresholds that put hardly more false question marks than the model alone does (see `learn_fusion`), it has the one
+    with the best F1. Where there are fewer than 20 questions, or 20 others, with words and voice, there is none.
 
     Args:
         model: With heads.
@@ -202,9 +202,9 @@ def learn_fusion(
         words: The decoder's log-odds of "?" against ".", of N fragments.
         p_voice: The head's probability of a question, of each.
         asked: Whether each is a question, [N]; some are and some are not.
-        own: Where the model itself writes a question mark, [N]: no more of its false ones are allowed.
-        voices: Who speaks. Because voices differ, and others will be heard, the false marks must stay below the model's
-            own by the standard error of that difference over voices.
+        own: Where the model itself writes a question mark, [N].
+        voices: Who speaks. The share of false marks may be larger than the model's own by one point at most: as a mean
+            over voices, and with the standard error of that mean added, because other voices will be heard.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_curve
