@@ -169,8 +169,8 @@ def track(samples: npt.NDArray[np.generic], threads: int = 1) -> Pitch:
     return Pitch(f0.astype(np.float32), voiced, confidence.astype(np.float32), energy)
 
 
-def final_contour(samples: npt.NDArray[np.generic]) -> Floats | None:
-    """The course of pitch towards the end, which tells a question from a statement; None of too little voice (0.2 s).
+def final_contour(samples: npt.NDArray[np.generic]) -> Floats:
+    """The course of pitch towards the end, which tells a question from a statement; NaN of too little voice (0.2 s).
 
     Voice is what has a pitch that is never still; what keeps it is an instrument. It looks from the end backwards, in
     stretches of 2 s, and no further than until there is enough: of most speech, only the last one is listened to.
@@ -188,7 +188,7 @@ def final_contour(samples: npt.NDArray[np.generic]) -> Floats | None:
     _check(samples)
     heard = _at_full_scale(samples - samples.mean(dtype=np.float64))
     if heard is None:
-        return None
+        return np.full(CONTOUR, np.nan, np.float32)
     stretch = round(_STRETCH * SAMPLE_RATE)
     octaves, voiced = np.empty(0), np.empty(0, np.bool_)
     pitched, moving = 0, 0
@@ -203,7 +203,7 @@ def final_contour(samples: npt.NDArray[np.generic]) -> Floats | None:
             places = np.flatnonzero(voiced)
             tones = 12 * (octaves[places] - np.median(octaves[places]))
             return np.interp(np.linspace(places[0], places[-1], CONTOUR), places, tones).astype(np.float32)
-    return None
+    return np.full(CONTOUR, np.nan, np.float32)
 
 
 def speaker_reference(tracks: Iterable[Pitch]) -> float | None:

@@ -158,7 +158,7 @@ class BatchLoader(Dataset[Batch]):
             # The padding is never seen: it follows the end, and its targets are ignored.
             tokens=_pad([torch.tensor(label.tokens) for label in labels], 0),
             targets=_pad([torch.tensor(label.targets) for label in labels], IGNORED),
-            contours=contours_of(clips if self.options.contours else [None] * len(clips)),
+            contours=contours_of(clips) if self.options.contours else torch.full((len(clips), CONTOUR), torch.nan),
             speed=speed,
             seed=draw.seed,
             fragments=tuple(heard),
@@ -191,14 +191,9 @@ def each_once(
         yield loader[Draw(tuple(cut.custom["fragment"] for cut in cuts), None, 0)]
 
 
-def contours_of(clips: Sequence[npt.NDArray[np.float32] | None]) -> Tensor:
-    """Pitch at the end of each clip, float [B, P]; NaN of too little voice, and where there is no clip."""
-    contours = torch.full((len(clips), CONTOUR), torch.nan)
-    for row, clip in enumerate(clips):
-        contour = None if clip is None else final_contour(clip)
-        if contour is not None:
-            contours[row] = torch.from_numpy(contour)
-    return contours
+def contours_of(clips: Sequence[npt.NDArray[np.float32]]) -> Tensor:
+    """Pitch at the end of each clip, float [B, P]; NaN of too little voice."""
+    return torch.from_numpy(np.stack([final_contour(clip) for clip in clips]))
 
 
 def _pad(rows: list[Tensor], value: float) -> Tensor:

@@ -6,7 +6,7 @@ Shapes: B batch, N samples.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,8 @@ Audio = str | Path | Fragment | Samples
 # All else that `DecodeOptions.tag` can be is a tag.
 _TAG_MODES = ("auto", "given", "never")
 _MAX_SECONDS = MAX_SAMPLES // SAMPLE_RATE
+# The contour of a clip that no head hears.
+_UNHEARD = np.full(CONTOUR, np.nan, np.float32)
 # Batches that are read ahead, to choose those of like length from.
 _POOLED_BATCHES = 8
 
@@ -54,7 +56,7 @@ class _Clip:
     samples: Samples
     language: str | None
     dialect: str | None
-    contour: npt.NDArray[np.float32] | None = None
+    contour: Samples = field(default_factory=lambda: _UNHEARD)
 
 
 class Transcriber:
@@ -293,9 +295,7 @@ class Transcriber:
         """What every head of the model says of each clip."""
         told: list[dict[HeadName, Answer]] = [{} for _ in clips]
         num_samples = torch.tensor([len(clip.samples) for clip in clips], device=self._model.device)
-        unheard = np.full(CONTOUR, np.nan, np.float32)
-        measured = np.stack([unheard if clip.contour is None else clip.contour for clip in clips])
-        contours = torch.from_numpy(measured).to(self._model.device)
+        contours = torch.from_numpy(np.stack([clip.contour for clip in clips])).to(self._model.device)
         dialects = [clip.dialect for clip in clips]
         # The dialect first: what a tune means is learnt per dialect.
         for name in self.heads:
