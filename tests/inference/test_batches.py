@@ -45,16 +45,18 @@ def test_a_failure_is_raised_in_its_place() -> None:
 
 
 def test_work_that_nobody_waits_for_is_dropped() -> None:
-    gate, loaded = threading.Event(), []
+    started, gate, loaded = threading.Event(), threading.Event(), []
 
     def load(n: int) -> int:
         if n:
+            started.set()
             gate.wait(10)
         loaded.append(n)
         return n
 
     results = read_ahead(load, range(100), workers=1, depth=50)
     assert next(results) == 0
+    assert started.wait(10)
     threading.Timer(0.05, gate.set).start()
     results.close()
     assert loaded == [0, 1]
