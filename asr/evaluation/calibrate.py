@@ -12,10 +12,11 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from asr.audio import SAMPLE_RATE
 from asr.data.batch import Batch, each_once
 from asr.data.labels import IGNORED
 from asr.errors import ConfigError
-from asr.inference.decoding import decode
+from asr.inference.decoding import DecodeOptions, decode, sayable_tokens
 from asr.inference.punctuation import asks, has_words, question_log_odds
 from asr.metrics import macro_f1
 from asr.metrics.calibration import calibration_error, coverage_at_risk, fit_temperature, threshold_at_risk
@@ -158,9 +159,10 @@ def _decode(model: DialectWhisper, batch: Batch, encoded: Encoded, rows: Sequenc
     languages = [fragment.language for fragment in batch.fragments]
     voiced = (~batch.contours.isnan().any(-1)).tolist()
     usable = [row for row in rows if voiced[row] and (not heard or languages[row] in heard)]
+    options = DecodeOptions(max_tokens=sayable_tokens(model, int(batch.num_samples.max()) / SAMPLE_RATE))
     for language in sorted({languages[row] for row in usable}):
         spoken = [row for row in usable if languages[row] == language]
-        texts = [result.text for result in decode(model, encoded.select(spoken), language)]
+        texts = [result.text for result in decode(model, encoded.select(spoken), language, options)]
         said = [(row, text) for row, text in zip(spoken, texts, strict=True) if has_words(text)]
         if said:
             chosen, written = zip(*said, strict=True)

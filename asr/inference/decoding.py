@@ -18,6 +18,10 @@ from asr.expressions import BIAS
 from asr.inference.bias import ExpressionBias, FusedDecoder
 from asr.model.network import DecoderCache, DialectWhisper, Encoded
 
+# What a fragment's transcript has beside its words, and more tokens than anyone says in a second.
+_FIXED_TOKENS = 16
+_TOKENS_PER_SECOND = 12
+
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
@@ -48,6 +52,15 @@ class DecodeOptions:
                 raise ConfigError(f"{name} must be 1 or more, or None, found {value}")
         if not 0 <= self.bias < float("inf"):
             raise ConfigError(f"bias must be a number, 0 or more, found {self.bias}")
+
+
+def sayable_tokens(model: DialectWhisper, seconds: float) -> int:
+    """Tokens that no speech of such a length exceeds, within Whisper's own limit.
+
+    A model that does not know its window finds no end; what it goes on with is of no use to anyone who only scores it.
+    """
+    most: int = model.whisper.dims.n_text_ctx // 2
+    return min(_FIXED_TOKENS + round(_TOKENS_PER_SECOND * seconds), most)
 
 
 class _MaskedInference(Inference):  # type: ignore[misc]  # whisper ships no types

@@ -24,7 +24,7 @@ from asr.data.augment import Augment, change_speed
 from asr.data.batch import Batch
 from asr.data.labels import IGNORED
 from asr.fragment import Fragment
-from asr.inference.decoding import DecodeOptions, decode
+from asr.inference.decoding import DecodeOptions, decode, sayable_tokens
 from asr.metrics import macro_f1, nearest_errors
 from asr.model.adapt import trainable_parameters
 from asr.model.features import MAX_SAMPLES, count_states
@@ -36,8 +36,6 @@ from asr.training.heads import HeadOptions
 
 # A dialect with fewer reference words than this does not choose a checkpoint.
 _ENOUGH_WORDS = 100
-_FIXED_TOKENS = 16
-_TOKENS_PER_SECOND = 12
 
 
 @dataclass(slots=True)
@@ -133,7 +131,6 @@ class TranscriptionTask(lightning.LightningModule):
         # With all of Whisper frozen there is no text to learn, and nothing below the heads to go back through.
         self._learns_text = any(parameter.requires_grad for parameter in model.whisper.parameters())
         self._counts = _Counts()
-        self._most_tokens = model.whisper.dims.n_text_ctx // 2
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the mean loss over the targets that are asked for."""
@@ -219,9 +216,8 @@ class TranscriptionTask(lightning.LightningModule):
         tokens = int((batch.targets != IGNORED).sum())
         self._counts.loss[0] += float(loss) * tokens
         self._counts.loss[1] += tokens
-        # A model that does not know tight windows yet finds no end; nobody says more tokens than these.
         longest = int(batch.num_samples.max()) / SAMPLE_RATE
-        options = DecodeOptions(max_tokens=min(_FIXED_TOKENS + round(_TOKENS_PER_SECOND * longest), self._most_tokens))
+        options = DecodeOptions(max_tokens=sayable_tokens(self.model, longest))
         for language in sorted({fragment.language for fragment in batch.fragments}):
             rows = [row for row, fragment in enumerate(batch.fragments) if fragment.language == language]
             for row, result in zip(rows, decode(self.model, encoded.select(rows), language, options), strict=True):

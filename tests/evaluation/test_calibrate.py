@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -148,8 +147,9 @@ def spoken(tmp_path: Path, voice: Callable[..., np.ndarray]) -> Path:
 def test_the_fusion_is_learnt_kept_and_told(
     model: DialectWhisper, spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A random model finds no end.
-    monkeypatch.setattr(module, "decode", partial(module.decode, options=DecodeOptions(max_tokens=6)))
+    # A random model finds no end; the limit is asked for, with the longest fragment's seconds.
+    asked_for: list[float] = []
+    monkeypatch.setattr(module, "sayable_tokens", lambda _, seconds: asked_for.append(seconds) or 6)
     save_checkpoint(model, CheckpointInfo("tiny"), tmp_path / "a.pt")
     paths = [str(tmp_path / "a.pt"), str(spoken), "--output", str(tmp_path / "b.pt")]
     result = CliRunner().invoke(app, ["calibrate", *paths])
@@ -158,6 +158,7 @@ def test_the_fusion_is_learnt_kept_and_told(
     assert [line.split(" on ")[0] for line in lines] == [
         f"question marks by {source}" for source in ("words", "voice", "words and voice")
     ]
+    assert asked_for and all(0 < seconds < 5 for seconds in asked_for)
     loaded = load_checkpoint(tmp_path / "b.pt")
     fusion = loaded.model.head("intonation").spec.fusion
     assert fusion is not None and 0 < fusion.threshold <= 1

@@ -13,7 +13,7 @@ from whisper.decoding import DecodingOptions
 from whisper.model import Whisper
 
 from asr.errors import ConfigError
-from asr.inference.decoding import DecodeOptions, decode, detect_language
+from asr.inference.decoding import DecodeOptions, decode, detect_language, sayable_tokens
 from asr.model.features import MAX_SAMPLES
 from asr.model.network import DialectWhisper, Encoded
 
@@ -38,6 +38,10 @@ def encode(model: DialectWhisper, heard: list[Tensor]) -> Encoded:
 def mels() -> Tensor:
     padded = [whisper.pad_or_trim(clip, MAX_SAMPLES) for clip in clips()]
     return torch.stack([whisper.log_mel_spectrogram(clip) for clip in padded])
+
+
+def test_what_can_be_said_grows_with_the_time_up_to_whispers_limit(model: DialectWhisper) -> None:
+    assert [sayable_tokens(model, seconds) for seconds in (0.0, 0.5, 5.0, 30.0)] == [16, 22, 76, 224]
 
 
 @pytest.mark.parametrize(
