@@ -33,7 +33,7 @@ from asr.config import (
 from asr.data.batch import BatchOptions
 from asr.errors import CheckpointError, ConfigError, ManifestError
 from asr.evaluation import EvaluationReport, score
-from asr.fragment import Fragment, write_manifest
+from asr.fragment import Consent, Fragment, write_manifest
 from asr.inference.decoding import DecodeOptions
 from asr.model.adapt import LoraOptions
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
@@ -215,13 +215,21 @@ def test_an_evaluation_with_pictures(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    consent: Consent,
 ) -> None:
     # Of noise a head tells nothing.
     fragments = []
     for number, dialect in enumerate(("en-GB", "en-IN")):
         soundfile.write(tmp_path / f"{number}.wav", voice(0.6, number), 16000)
         fragments.append(
-            Fragment(id=dialect, audio=str(tmp_path / f"{number}.wav"), text="yes", language="en", dialect=dialect)
+            Fragment(
+                id=dialect,
+                audio=str(tmp_path / f"{number}.wav"),
+                text="yes",
+                language="en",
+                dialect=dialect,
+                consent=consent,
+            )
         )
     dev = tmp_path / "dev.jsonl"
     write_manifest(fragments, dev)

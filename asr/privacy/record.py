@@ -155,6 +155,7 @@ class Record:
             self._engine = sqlalchemy.create_engine(self._url, poolclass=NullPool, connect_args=waits)
         except (NoSuchModuleError, ModuleNotFoundError) as error:
             raise ConfigError(f"the record {self.place} needs a database driver that is not there: {error}") from error
+        self._has_tables = False
         if self._is_sqlite:
             event.listen(self._engine, "connect", _leave_transactions_to_us)
 
@@ -334,7 +335,9 @@ class Record:
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """A transaction that no other writer can disturb, in a database that has the tables."""
-        self._make_tables()
+        if not self._has_tables:
+            self._make_tables()
+            self._has_tables = True
         with self._engine.begin() as connection:
             if self._is_sqlite:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -18,7 +18,7 @@ import soundfile
 
 from asr.data.stream import MAX_SECONDS, BatchStream, Draw, Position, UsableFragments, sequential_batches
 from asr.errors import ConfigError, ManifestError
-from asr.fragment import Fragment
+from asr.fragment import Consent, Fragment
 
 Make = Callable[..., Path]
 
@@ -216,7 +216,7 @@ def test_sequential_batches_hold_every_fragment_once_and_of_like_length(manifest
 
 
 @pytest.fixture
-def faulty(tmp_path: Path) -> Path:
+def faulty(tmp_path: Path, consent: Consent) -> Path:
     """One usable fragment among all kinds that are not."""
     soundfile.write(tmp_path / "two.wav", np.zeros(32000), 16000)
     rows = [
@@ -231,7 +231,8 @@ def faulty(tmp_path: Path) -> Path:
         {"id": "good", "audio": "two.wav", "start": 0.5},
         {"id": "exact", "duration": MAX_SECONDS},
     ]
-    common = {"audio": "secret.wav", "text": "secret", "language": "en", "speaker": "secret"}
+    common: dict[str, object] = {"audio": "secret.wav", "text": "secret", "language": "en", "speaker": "secret"}
+    common["consent"] = consent.model_dump(mode="json")
     lines = [json.dumps(common | row) for row in rows]
     lines[2] = '{"id": "broken", "text": "secret"'
     path = tmp_path / "faulty.jsonl"

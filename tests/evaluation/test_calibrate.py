@@ -20,7 +20,7 @@ from asr import Transcriber
 from asr.cli import app
 from asr.errors import ConfigError
 from asr.evaluation.calibrate import calibrate, learn_fusion
-from asr.fragment import Fragment, read_manifest, write_manifest
+from asr.fragment import Consent, Fragment, read_manifest, write_manifest
 from asr.inference.decoding import DecodeOptions
 from asr.inference.punctuation import asks
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
@@ -132,14 +132,21 @@ def test_a_model_that_writes_no_mark_puts_hardly_one_that_is_false() -> None:
 
 
 @pytest.fixture
-def spoken(tmp_path: Path, voice: Callable[..., np.ndarray]) -> Path:
+def spoken(tmp_path: Path, voice: Callable[..., np.ndarray], consent: Consent) -> Path:
     """Enough questions and statements to learn a fusion from."""
     fragments = []
     for number in range(44):
         soundfile.write(tmp_path / f"{number}.wav", voice(0.5, number), 16000)
         kind = "question" if number % 2 else "statement"
         fragments.append(
-            Fragment(id=f"{number}", audio=f"{tmp_path}/{number}.wav", text="x", language="en", intonation=kind)
+            Fragment(
+                id=f"{number}",
+                audio=f"{tmp_path}/{number}.wav",
+                text="x",
+                language="en",
+                intonation=kind,
+                consent=consent,
+            )
         )
     write_manifest(fragments, tmp_path / "spoken.jsonl")
     return tmp_path / "spoken.jsonl"
