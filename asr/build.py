@@ -46,6 +46,8 @@ def run_training(config: TrainConfig) -> Path:
     # Before anything that takes long: a development manifest, for one, is first read after many steps.
     for manifest in manifests:
         next(read_numbered(manifest), None)
+    if config.resume is None:
+        _refuse_second_run(folder)
     refused = ask(manifests, config.consent)
     begun: dict[str, JsonValue] = {"run": folder.name, "resumed": config.resume is not None}
     begun["model"] = _file(config.model.name)
@@ -64,7 +66,7 @@ def _train(config: TrainConfig, folder: Path, refused: dict[str, int]) -> Path:
     contours = bool(config.heads.intonation or config.heads.tune)
     batch = BatchOptions(config.data.margin, config.data.timestamps, config.augment.speeds, config.data.tags, contours)
     if config.resume is None:
-        _start(config, folder)
+        rank_zero_only(write_config)(config, folder)
     if refused:
         figures = {f"refused/{reason}": float(count) for reason, count in refused.items()}
         JsonLinesLogger(folder / "log.jsonl").log_metrics(figures)
@@ -115,8 +117,8 @@ def _train(config: TrainConfig, folder: Path, refused: dict[str, int]) -> Path:
 
 
 @rank_zero_only
-def _start(config: TrainConfig, folder: Path) -> None:
-    """Begin a run's folder; in one process only, that of another may bear another second in its name.
+def _refuse_second_run(folder: Path) -> None:
+    """Look into a run's folder; in one process only, that of another may bear another second in its name.
 
     Raises:
         ConfigError: It holds a run that has saved something.
@@ -125,7 +127,6 @@ def _start(config: TrainConfig, folder: Path) -> None:
         raise ConfigError(
             f"{folder} holds a run already; go on with resume={folder}, or choose another folder with run="
         )
-    write_config(config, folder)
 
 
 def run_evaluation(config: EvaluateConfig) -> None:

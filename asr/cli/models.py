@@ -110,7 +110,10 @@ def calibrate(
     consent = None if without_consent_check else ConsentCheck("training")
     refused = ask(manifests, consent)
     loaded = load_checkpoint(checkpoint)
-    details: dict[str, JsonValue] = {"command": "calibrate", "model": {"name": checkpoint.name, "sha256": sha256_of(checkpoint)}}
+    details: dict[str, JsonValue] = {
+        "command": "calibrate",
+        "model": {"name": checkpoint.name, "sha256": sha256_of(checkpoint)},
+    }
     details |= _consent_details(consent is None, refused)
     with open_record().during("train", why=why, manifests=manifests, details=details) as outcome:
         found = fit(loaded.model, manifests, risk, consent)
