@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
+from pydantic import JsonValue
 from rich.console import Console
 
 from asr.config import EvaluateConfig, TrainConfig, plain, write_config
@@ -16,13 +18,16 @@ from asr.data.augment import Augment
 from asr.data.batch import BatchOptions
 from asr.errors import ConfigError
 from asr.evaluation import evaluate, render
-from asr.fragment import Fragment, read_numbered
+from asr.fragment import read_numbered
 from asr.inference.decoding import DecodeOptions
 from asr.inference.transcriber import Transcriber
 from asr.model.adapt import adapt
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint
+from asr.privacy.consent import ConsentCheck, ask, read_consented
+from asr.privacy.record import Outcome, open_record, sha256_of
 from asr.training.adversary import corpora_of
 from asr.training.heads import head_labels
+from asr.training.log import JsonLinesLogger
 from asr.training.run import train
 from asr.training.start import start_heads
 
@@ -37,20 +42,41 @@ def run_training(config: TrainConfig) -> Path:
         AsrError: Something a user can mend.
     """
     folder = Path(config.run)
+    manifests = (*config.data.train, *config.data.dev)
     # Before anything that takes long: a development manifest, for one, is first read after many steps.
-    for manifest in (*config.data.train, *config.data.dev):
+    for manifest in manifests:
         next(read_numbered(manifest), None)
+    if config.resume is None:
+        _refuse_second_run(folder)
+    refused = ask(manifests, config.consent)
+    begun: dict[str, JsonValue] = {"run": folder.name, "resumed": config.resume is not None}
+    begun["model"] = _file(config.model.name)
+    begun |= {"without_consent_check": True} if config.without_consent_check else {"refused": dict(refused)}
+    with _recorded("train", config.why, manifests, begun) as outcome:
+        try:
+            return _train(config, folder, refused)
+        finally:
+            outcome.details["checkpoints"] = {
+                path.name: sha256_of(path) for path in sorted((folder / "checkpoints").glob("*.pt"))
+            }
+
+
+def _train(config: TrainConfig, folder: Path, refused: dict[str, int]) -> Path:
     # The dialect head alone hears no pitch.
     contours = bool(config.heads.intonation or config.heads.tune)
     batch = BatchOptions(config.data.margin, config.data.timestamps, config.augment.speeds, config.data.tags, contours)
     if config.resume is None:
-        _start(config, folder)
+        rank_zero_only(write_config)(config, folder)
+    if refused:
+        figures = {f"refused/{reason}": float(count) for reason, count in refused.items()}
+        JsonLinesLogger(folder / "log.jsonl").log_metrics(figures)
     loaded = load_checkpoint(config.model.name)
     model = loaded.model
     model.window, model.margin = config.model.window, config.model.margin
     torch.manual_seed(config.seed)  # adapters and heads begin at random
-    learnt = head_labels(config.data.train, config.heads)
-    corpora = corpora_of(config.data.train, config.heads)
+    consent = config.consent
+    learnt = head_labels(config.data.train, config.heads, consent)
+    corpora = corpora_of(config.data.train, config.heads, consent)
     model.set_heads({name: labels.spec for name, labels in learnt.items()})
     model.heads.requires_grad_(False)
     for name in learnt:
@@ -58,9 +84,9 @@ def run_training(config: TrainConfig) -> Path:
     if config.resume is None:
         if config.trainer.accelerator != "cpu" and torch.cuda.is_available():
             model.to(torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))))
-        start_heads(model, config.data.train, learnt)
+        start_heads(model, config.data.train, learnt, consent)
     adapt(model, config.adapter.mode, config.adapter.lora)
-    dialects = _dialects(config.data.train)
+    dialects = _dialects(config.data.train, consent)
     # Heads alone teach the decoder nothing.
     told = dialects if config.data.tags and config.adapter.mode != "heads_only" else {}
     info = CheckpointInfo(
@@ -68,7 +94,7 @@ def run_training(config: TrainConfig) -> Path:
         dialects=loaded.info.dialects | dialects,
         tags=tuple(sorted({*loaded.info.tags, *told})),
         training_config=plain(config),
-        manifests={path: _sha256(path) for path in config.data.train},
+        manifests={path: sha256_of(Path(path)) for path in config.data.train},
     )
     best = train(
         model,
@@ -84,14 +110,15 @@ def run_training(config: TrainConfig) -> Path:
         heads=config.heads,
         head_weights={name: labels.weights for name, labels in learnt.items()},
         corpora=corpora,
+        consent=consent,
     )
     log.info("best checkpoint: %s", best)
     return best
 
 
 @rank_zero_only
-def _start(config: TrainConfig, folder: Path) -> None:
-    """Begin a run's folder; in one process only, that of another may bear another second in its name.
+def _refuse_second_run(folder: Path) -> None:
+    """Look into a run's folder; in one process only, that of another may bear another second in its name.
 
     Raises:
         ConfigError: It holds a run that has saved something.
@@ -100,7 +127,6 @@ def _start(config: TrainConfig, folder: Path) -> None:
         raise ConfigError(
             f"{folder} holds a run already; go on with resume={folder}, or choose another folder with run="
         )
-    write_config(config, folder)
 
 
 def run_evaluation(config: EvaluateConfig) -> None:
@@ -120,15 +146,24 @@ def run_evaluation(config: EvaluateConfig) -> None:
             lexicon=config.decode.lexicon,
         )
 
-    report = evaluate(
-        transcriber(config.checkpoint, config.decode.tag),
-        config.test,
-        baseline=None if config.baseline is None else transcriber(config.baseline, config.baseline_tag),
-        system_name=config.checkpoint,
-        baseline_name=config.baseline or "",
-        resamples=config.resamples,
-        seed=config.seed,
-    )
+    systems = [config.checkpoint, *([] if config.baseline is None else [config.baseline])]
+    begun: dict[str, JsonValue] = {"models": [_file(name) for name in systems]}
+    if config.without_consent_check:
+        begun["without_consent_check"] = True
+    with _recorded("evaluate", config.why, config.test.values(), begun) as outcome:
+        report = evaluate(
+            transcriber(config.checkpoint, config.decode.tag),
+            config.test,
+            baseline=None if config.baseline is None else transcriber(config.baseline, config.baseline_tag),
+            system_name=config.checkpoint,
+            baseline_name=config.baseline or "",
+            resamples=config.resamples,
+            seed=config.seed,
+            consent=None if config.without_consent_check else ConsentCheck("evaluation"),
+        )
+        outcome.details["fragments"] = report.fragments
+        if not config.without_consent_check:
+            outcome.details["refused"] = dict(report.refused)
     console = Console()
     # Eighty columns are what a pipe is taken for; they would cut the table to pieces.
     render(report, console if console.is_terminal else Console(width=160))
@@ -142,19 +177,26 @@ def run_evaluation(config: EvaluateConfig) -> None:
             log.warning("there is nothing to draw: no head of the system told a label that the fragments have")
 
 
-def _dialects(manifests: tuple[str, ...]) -> dict[str, str]:
+def _dialects(manifests: tuple[str, ...], consent: ConsentCheck | None) -> dict[str, str]:
     """The dialects in some manifests, each with the language that it was annotated under."""
     found: dict[str, str] = {}
     for manifest in manifests:
-        for _, item in read_numbered(manifest):
-            if isinstance(item, Fragment) and item.dialect is not None:
-                found.setdefault(item.dialect, item.language)
+        for fragment in read_consented(manifest, consent):
+            if fragment.dialect is not None:
+                found.setdefault(fragment.dialect, fragment.language)
     return dict(sorted(found.items()))
 
 
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def _recorded(
+    action: str, why: str, manifests: Iterable[str], details: dict[str, JsonValue]
+) -> AbstractContextManager[Outcome]:
+    """Write to the record when something begins and ends; of several processes that do it, in the first one."""
+    if rank_zero_only.rank:  # type: ignore[attr-defined]
+        return nullcontext(Outcome())
+    return open_record().during(action, why=why, manifests=[Path(path) for path in manifests], details=details)
+
+
+def _file(model: str) -> JsonValue:
+    """A model for the record: its name, and its hash where it is a file."""
+    path = Path(model).expanduser()
+    return {"name": path.name, "sha256": sha256_of(path)} if path.is_file() else {"name": path.name}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from asr.inference.batches import BATCH_SECONDS, WORKERS
 from asr.model.adapt import AdaptMode, LoraOptions
 from asr.model.network import Window
 from asr.options import Options, build_options
+from asr.privacy.consent import ConsentCheck
 from asr.training.heads import HeadOptions
 from asr.training.run import DataOptions, TrainerOptions
 from asr.training.task import OptimOptions
@@ -91,6 +93,9 @@ class TrainConfig:
         run: Folder of the run.
         resume: Folder of a run to go on with, instead of a new one.
         seed: Of everything random.
+        why: Stands in the record of what was done.
+        consent_day: The run's first day, from whose consents its order is drawn; None is today.
+        without_consent_check: Hear fragments whatever was consented to. It is written to the record.
     """
 
     model: ModelConfig
@@ -103,6 +108,25 @@ class TrainConfig:
     heads: HeadOptions = field(default_factory=HeadOptions)
     resume: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    why: str = "training"
+    # A date has no place in a checkpoint's plain types.
+    consent_day: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
+    without_consent_check: bool = False
+
+    @property
+    def consent(self) -> ConsentCheck | None:
+        """What is asked of the fragments.
+
+        Raises:
+            ConfigError: There is no such day.
+        """
+        if self.without_consent_check:
+            return None
+        try:
+            began = date.fromisoformat(self.consent_day) if self.consent_day else date.today()
+        except ValueError:
+            raise ConfigError(f"'consent_day' is {self.consent_day!r}, and there is no such day") from None
+        return ConsentCheck("training", began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +163,8 @@ class EvaluateConfig:
         workers: Threads that load audio.
         resamples: Draws behind each interval.
         seed: Of the draws.
+        why: Stands in the record of what was done.
+        without_consent_check: Hear fragments whatever was consented to. It is written to the record.
     """
 
     checkpoint: str
@@ -153,6 +179,8 @@ class EvaluateConfig:
     workers: int = WORKERS
     resamples: int = 2000
     seed: int = 0
+    why: str = "evaluation"
+    without_consent_check: bool = False
 
 
 @dataclass(frozen=True, slots=True)

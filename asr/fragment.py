@@ -81,6 +81,10 @@ def _refuse_end(data: object) -> object:
     return data
 
 
+# What this package asks consent for; a manifest may name others.
+Purpose = Literal["training", "annotation", "evaluation", "offer"]
+
+
 class Consent(_Part):
     """What the speaker agreed to.
 

@@ -12,9 +12,27 @@ import soundfile
 import torch
 from whisper.model import ModelDimensions, Whisper
 
-from asr.fragment import Fragment, read_manifest, write_manifest
+from asr.fragment import Consent, Fragment, read_manifest, write_manifest
 from asr.model.checkpoint import CheckpointInfo, save_checkpoint
 from asr.model.network import DialectWhisper
+
+# Of made-up recordings, which are nobody's.
+CONSENT = Consent(id="made-up", purposes=("training", "annotation", "evaluation", "offer"))
+
+
+@pytest.fixture
+def consent() -> Consent:
+    """Consent to everything."""
+    return CONSENT
+
+
+@pytest.fixture(autouse=True)
+def record(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the record of what tests do out of the developer's own; the file is made with its first entry."""
+    path = tmp_path_factory.mktemp("record") / "record.db"
+    monkeypatch.setenv("ASR_RECORD", str(path))
+    monkeypatch.setenv("ASR_USER", "tester")
+    return path
 
 
 @pytest.fixture
@@ -70,6 +88,7 @@ def corpus(tmp_path: Path) -> Path:
                 language="fr" if number % 2 else "en",
                 dialect="fr-CA" if number % 2 else "en-GB",
                 duration=seconds,
+                consent=CONSENT,
             )
         )
     write_manifest(fragments, tmp_path / "corpus.jsonl")

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,14 +32,15 @@ from asr.config import (
     plain,
 )
 from asr.data.batch import BatchOptions
-from asr.errors import CheckpointError, ConfigError, ManifestError
+from asr.errors import CheckpointError, ConfigError, ManifestError, RecordError
 from asr.evaluation import EvaluationReport, score
-from asr.fragment import Fragment, write_manifest
+from asr.fragment import Consent, Fragment, write_manifest
 from asr.inference.decoding import DecodeOptions
 from asr.model.adapt import LoraOptions
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from asr.model.heads import HeadSpec
 from asr.model.network import DialectWhisper
+from asr.privacy.record import open_record, sha256_of
 from asr.training.heads import HeadOptions
 from asr.training.run import TrainerOptions
 from asr.training.task import OptimOptions
@@ -215,13 +217,21 @@ def test_an_evaluation_with_pictures(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    consent: Consent,
 ) -> None:
     # Of noise a head tells nothing.
     fragments = []
     for number, dialect in enumerate(("en-GB", "en-IN")):
         soundfile.write(tmp_path / f"{number}.wav", voice(0.6, number), 16000)
         fragments.append(
-            Fragment(id=dialect, audio=str(tmp_path / f"{number}.wav"), text="yes", language="en", dialect=dialect)
+            Fragment(
+                id=dialect,
+                audio=str(tmp_path / f"{number}.wav"),
+                text="yes",
+                language="en",
+                dialect=dialect,
+                consent=consent,
+            )
         )
     dev = tmp_path / "dev.jsonl"
     write_manifest(fragments, dev)
@@ -256,3 +266,98 @@ def test_an_evaluation_without_fragments(tiny_checkpoint: Path, tmp_path: Path) 
     config = EvaluateConfig(str(tiny_checkpoint), {"a": str(tmp_path / "empty.jsonl")}, device="cpu")
     with pytest.raises(asr.errors.AsrError, match="there is no fragment to score"):
         run_evaluation(config)
+
+
+def test_a_run_and_its_checkpoints_are_on_the_record(config: TrainConfig, corpus: Path, dev: Path) -> None:
+    config = replace(config, data=replace(config.data, dev=(str(dev),)), why="to hear Québec")
+    best = run_training(config)
+    begun, ended = open_record().entries()
+    assert (begun.action, begun.why, begun.who) == ("train", "to hear Québec", "tester")
+    # Through the hash, from any copy of the manifest to the checkpoints, and back.
+    assert [(one.name, one.sha256) for one in begun.manifests] == [
+        (path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in (corpus, dev)
+    ]
+    assert begun.details["run"] == "run" and begun.details["model"] == {
+        "name": "tiny.pt",
+        "sha256": sha256_of(Path(config.model.name)),
+    }
+    assert begun.details["refused"] == {} and "without_consent_check" not in begun.details
+    assert (ended.details["begun"], ended.details["stage"]) == (begun.number, "end")
+    assert ended.details["checkpoints"] == {path.name: sha256_of(path) for path in best.parent.glob("*.pt")}
+    assert ended.details["checkpoints"]
+    # A second run there never begins, and makes none of them its own.
+    with pytest.raises(ConfigError, match="holds a run already"):
+        run_training(config)
+    assert len(list(open_record().entries())) == 2
+    assert open_record().verify() == []
+
+
+def test_only_the_first_of_several_processes_writes_to_the_record(
+    config: TrainConfig, record: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asr.build, "train", lambda *_, **__: Path())
+    monkeypatch.setattr(asr.build.rank_zero_only, "rank", 1)
+    run_training(config)
+    assert not record.exists()
+
+
+def test_what_cannot_be_recorded_is_not_trained(config: TrainConfig, record: Path) -> None:
+    record.mkdir()
+    with pytest.raises(RecordError, match="cannot be written, so nothing is done"):
+        run_training(config)
+    assert not Path(config.run).exists()
+
+
+def test_consent_that_ends_between_two_parts_of_a_run_is_honoured(
+    config: TrainConfig, corpus: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    yesterday = date.today() - timedelta(days=1)
+    config = replace(config, consent_day=yesterday.isoformat())
+    run_training(config)
+    fragments = list(read_manifest(corpus))
+    withdrawn = fragments[0].consent.model_copy(update={"withdrawn": date.today()})  # type: ignore[union-attr]
+    write_manifest([fragments[0].replace(consent=withdrawn), *fragments[1:]], corpus)
+    saved = yaml.safe_load((Path(config.run) / "config.yaml").read_text("utf-8"))
+    assert saved["consent_day"] == yesterday.isoformat(), "from whose consents the order is drawn"
+    longer = replace(config.trainer, max_steps=2)
+    run_training(replace(config, resume=config.run, trainer=longer))
+    assert any(f"has ended since the run began on {yesterday}" in line for line in caplog.messages)
+    begun = list(open_record().entries())[2]
+    assert begun.details["resumed"] is True and begun.details["refused"] == {"withdrawn": 1}
+    rows = [json.loads(line) for line in (Path(config.run) / "log.jsonl").read_text("utf-8").splitlines()]
+    assert [row["refused/withdrawn"] for row in rows if "refused/withdrawn" in row] == [1.0]
+
+
+def test_without_consent_nothing_is_learnt_unless_it_is_spelled_out(config: TrainConfig, corpus: Path) -> None:
+    write_manifest([item.replace(consent=None) for item in read_manifest(corpus)], corpus)
+    with pytest.raises(ManifestError, match=r"12 of 12 .* want of consent to training \(12 none\)"):
+        run_training(config)
+    assert not Path(config.run).exists()
+    run_training(replace(config, without_consent_check=True))
+    assert next(open_record().entries()).details["without_consent_check"] is True
+
+
+def test_no_such_day_is_a_sentence(config: TrainConfig) -> None:
+    with pytest.raises(ConfigError, match="'consent_day' is '2026-02-30'"):
+        run_training(replace(config, consent_day="2026-02-30"))
+
+
+def test_an_evaluation_asks_for_its_own_purpose_and_is_on_the_record(
+    tiny_checkpoint: Path, dev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asr.build, "DecodeOptions", partial(DecodeOptions, max_tokens=6))
+    first, second = read_manifest(dev)
+    for_training = first.consent.model_copy(update={"purposes": ("training",)})  # type: ignore[union-attr]
+    write_manifest([first.replace(consent=for_training), second], dev)
+    output = tmp_path / "report.json"
+    config = EvaluateConfig(str(tiny_checkpoint), {"a": str(dev)}, output=str(output), device="cpu", resamples=20)
+    run_evaluation(config)
+    report = json.loads(output.read_text("utf-8"))
+    assert (report["fragments"], report["refused"]) == (1, {"purpose": 1})
+    begun, ended = open_record().entries()
+    assert (begun.action, begun.manifests[0].name) == ("evaluate", "dev.jsonl")
+    assert begun.details["models"] == [{"name": "tiny.pt", "sha256": sha256_of(tiny_checkpoint)}]
+    assert (ended.details["fragments"], ended.details["refused"]) == (1, {"purpose": 1})
+    run_evaluation(replace(config, without_consent_check=True))
+    assert json.loads(output.read_text("utf-8"))["fragments"] == 2
+    assert list(open_record().entries())[2].details["without_consent_check"] is True

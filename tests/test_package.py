@@ -12,7 +12,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-HEAVY = ("torch", "whisper", "transformers", "lightning", "lhotse", "librosa")
+HEAVY = ("torch", "whisper", "transformers", "lightning", "lhotse", "librosa", "sqlalchemy")
 
 
 def test_import_loads_nothing_heavy() -> None:

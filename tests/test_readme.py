@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import soxr
 
-from asr.fragment import Fragment, write_manifest
+from asr.fragment import Consent, Fragment, write_manifest
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
@@ -24,7 +24,7 @@ SHORT = ["trainer.max_steps=1", "trainer.accelerator=cpu", "data.workers=0", "da
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
+def workspace(tmp_path: Path, consent: Consent) -> Path:
     """What a reader of the README has: the project's folders, a recording, manifests."""
     from asr.importers.espeak import ESPEAK_SAMPLE_RATE, speak
 
@@ -38,7 +38,13 @@ def workspace(tmp_path: Path) -> Path:
     (tmp_path / "speech.wav").symlink_to(speech)
     for name in ("train", "dev"):
         one = Fragment(
-            id=name, audio=str(speech), text=text, language="en", dialect="en-US", duration=len(samples) / 16000
+            id=name,
+            audio=str(speech),
+            text=text,
+            language="en",
+            dialect="en-US",
+            duration=len(samples) / 16000,
+            consent=consent,
         )
         write_manifest([one], tmp_path / f"{name}.jsonl")
     return tmp_path

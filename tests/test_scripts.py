@@ -18,7 +18,6 @@ import pytest
 from asr.model.checkpoint import load_checkpoint
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 # What makes a training quick; the rest is as configured.
 QUICK = ("trainer=cpu", "trainer.log_every=1", "data.batch_seconds=2", "adapter=frozen_encoder")
 
@@ -34,6 +33,11 @@ def loggers_as_before() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def environment() -> dict[str, str]:
+    """Asked for in each test, in which the record has its own place."""
+    return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
 def command(script: str, *overrides: str) -> list[str]:
     return [sys.executable, str(SCRIPTS / f"{script}.py"), *overrides]
 
@@ -42,7 +46,7 @@ def run(folder: Path, script: str, *overrides: str) -> subprocess.CompletedProce
     return subprocess.run(
         command(script, *overrides),
         cwd=folder,
-        env=ENVIRONMENT,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=240,
@@ -63,7 +67,7 @@ def test_a_training_is_interrupted_and_goes_on(tiny_checkpoint: Path, corpus: Pa
     started = subprocess.Popen(
         command("train", *given, "run=runs/mine", *size),
         cwd=tmp_path,
-        env=ENVIRONMENT,
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

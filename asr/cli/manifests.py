@@ -35,12 +35,17 @@ def import_corpus(
     recipe: Annotated[str, typer.Argument(help="A folder with a recipe.yaml, or its name under datasets/.")],
     root: Annotated[Path, typer.Option(help="The folder in which the corpus lies.")],
     output: Annotated[Path, typer.Option(help="The manifest to write (.jsonl, .jsonl.gz).")],
+    why: Annotated[str, typer.Option(help="Stands in the record of what was done (asr audit show).")] = "import",
 ) -> None:
     """Turn a corpus in its own layout into a manifest, by a recipe."""
+    from asr.privacy.record import open_record
+
     unmapped: Counter[tuple[str, str]] = Counter()
-    fragments = read_recipe(find_recipe(recipe)).fragments(root)
-    with _status("importing"):
-        count = write_manifest(count_unmapped(fragments, unmapped), output)
+    found = read_recipe(find_recipe(recipe))
+    with open_record().during("import", why=why, details={"recipe": found.name, "importer": found.importer}) as outcome:
+        with _status("importing"):
+            count = write_manifest(count_unmapped(found.fragments(root), unmapped), output)
+        outcome.manifests.append(output)
     _say(f"{count} fragments written to {output}")
     if unmapped:
         table = Table("field", "value", "fragments", title="not translated (kept under 'unmapped')")

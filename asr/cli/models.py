@@ -7,10 +7,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import JsonValue
 from rich.console import Console
 from rich.progress import track
 
 from asr.errors import AsrError, ManifestError
+
+Why = Annotated[str, typer.Option(help="Stands in the record of what was done (asr audit show).")]
+WithoutConsentCheck = Annotated[
+    bool,
+    typer.Option(
+        "--without-consent-check",
+        help="Hear fragments whatever was consented to. Written to the record; has no short form.",
+    ),
+]
 
 
 def label(
@@ -19,20 +29,30 @@ def label(
     model: Annotated[str, typer.Option(help="A base model's name, or a checkpoint.")] = "base",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
     batch_seconds: Annotated[float, typer.Option(help="Most seconds of encoder window decoded at once.")] = 480.0,
+    why: Why = "training",
+    without_consent_check: WithoutConsentCheck = False,
 ) -> None:
     """Label fragments with what a model hears in them: targets for the tight window, and for replay.
 
     Loops are left out and counted; a fragment that cannot be transcribed is named, and the exit code is 1 then. Where
-    nothing at all could be labelled, nothing is written.
+    nothing at all could be labelled, nothing is written. What comes of it is trained on, so it asks for that consent.
     """
     from asr.fragment import Fragment, read_numbered, write_manifest
     from asr.inference.label import LabelCounts, label_fragments
     from asr.inference.transcriber import Transcriber
+    from asr.privacy.consent import ConsentCheck, ask
+    from asr.privacy.record import open_record
 
     counts, failures = LabelCounts(), list[AsrError]()
-    total = sum(1 for _ in read_numbered(manifest))
-    transcriber = Transcriber(model, device=device, batch_seconds=batch_seconds)
-    labelled = label_fragments(transcriber, (item for _, item in read_numbered(manifest)), counts, failures)
+    consent = None if without_consent_check else ConsentCheck("training")
+    refused = ask([manifest], consent)
+    total = sum(1 for _ in read_numbered(manifest)) - sum(refused.values())
+    heard = (
+        item
+        for _, item in read_numbered(manifest)
+        if consent is None or not isinstance(item, Fragment) or consent.allows(item)
+    )
+    details = {"command": "label", "model": Path(model).name, **_consent_details(consent is None, refused)}
 
     def some() -> Iterator[Fragment]:
         yield from track(labelled, "labelling", total, console=Console(stderr=True))
@@ -41,7 +61,11 @@ def label(
             raise ManifestError(f"no fragment could be labelled ({left_out}); run `asr validate` on it", manifest)
 
     try:
-        write_manifest(some(), output)
+        with open_record().during("train", why=why, manifests=[manifest], details=details) as outcome:
+            transcriber = Transcriber(model, device=device, batch_seconds=batch_seconds)
+            labelled = label_fragments(transcriber, heard, counts, failures)
+            write_manifest(some(), output)
+            outcome.manifests.append(output)
     finally:
         for failure in failures:
             typer.echo(f"failed: {failure}", err=True)
@@ -74,13 +98,28 @@ def calibrate(
     risk: Annotated[
         float, typer.Option(min=0.0, max=1.0, help='Share of answers that may be wrong; the rest is "unknown".')
     ] = 0.1,
+    why: Why = "training",
+    without_consent_check: WithoutConsentCheck = False,
 ) -> None:
     """Make the probabilities of a checkpoint's heads hold, and find from which one on they can be trusted."""
     from asr.evaluation.calibrate import calibrate as fit
     from asr.model.checkpoint import load_checkpoint, save_checkpoint
+    from asr.privacy.consent import ConsentCheck, ask
+    from asr.privacy.record import open_record, sha256_of
 
+    consent = None if without_consent_check else ConsentCheck("training")
+    refused = ask(manifests, consent)
     loaded = load_checkpoint(checkpoint)
-    for head in fit(loaded.model, manifests, risk):
+    details: dict[str, JsonValue] = {
+        "command": "calibrate",
+        "model": {"name": checkpoint.name, "sha256": sha256_of(checkpoint)},
+    }
+    details |= _consent_details(consent is None, refused)
+    with open_record().during("train", why=why, manifests=manifests, details=details) as outcome:
+        found = fit(loaded.model, manifests, risk, consent)
+        save_checkpoint(loaded.model, loaded.info, output)
+        outcome.details["checkpoints"] = {output.name: sha256_of(output)}
+    for head in found:
         typer.echo(
             f"{head.name}: {head.fragments} fragments, macro-F1 {head.f1:.3f}, temperature {head.temperature:.2f}, "
             f"calibration error {head.error_before:.3f} before and {head.error:.3f} now, answered from "
@@ -93,5 +132,9 @@ def calibrate(
                     f"question marks by {'words and voice' if source == 'fused' else source} on {head.marks.fragments} "
                     f"fragments: F1 {score.f1:.3f}, false ones on {100 * score.false:.1f} % of what is no question"
                 )
-    save_checkpoint(loaded.model, loaded.info, output)
     typer.echo(f"written to {output}")
+
+
+def _consent_details(without_check: bool, refused: dict[str, int]) -> dict[str, JsonValue]:
+    """What the record says of consent."""
+    return {"without_consent_check": True} if without_check else {"refused": dict(refused)}

@@ -20,9 +20,10 @@ from whisper.model import Whisper
 
 from asr.audio import SAMPLE_RATE, load_audio
 from asr.data.labels import IGNORED, Labeller
-from asr.data.stream import MAX_SECONDS, Draw, Position, UsableFragments, sequential_batches
+from asr.data.stream import FOR_TRAINING, MAX_SECONDS, Draw, Position, UsableFragments, sequential_batches
 from asr.errors import AudioError, ConfigError
 from asr.fragment import Fragment
+from asr.privacy.consent import ConsentCheck
 from asr.prosody import CONTOUR, final_contour
 
 log = logging.getLogger(__name__)
@@ -171,6 +172,7 @@ def each_once(
     manifests: Sequence[str | Path],
     batch_seconds: float,
     wanted: Callable[[Fragment], bool] = lambda _: True,
+    consent: ConsentCheck | None = FOR_TRAINING,
 ) -> Iterator[Batch]:
     """The usable fragments of some manifests, once and as they are, in batches of like length, their pitch measured.
 
@@ -179,6 +181,7 @@ def each_once(
         manifests: What is read.
         batch_seconds: Most seconds of audio in a batch, padding included.
         wanted: Which of them; the others are not loaded.
+        consent: What is asked of them; None was told to ask nothing.
 
     Raises:
         AudioError: No recording of a batch can be read.
@@ -186,7 +189,8 @@ def each_once(
     """
     labeller = Labeller(whisper)
     loader = BatchLoader(labeller, BatchOptions(margin=(0.0, 0.0), timestamps=0.0, speeds=(1.0,), contours=True))
-    fragments = (item for manifest in manifests for item in UsableFragments(manifest, labeller.languages))
+    today = None if consent is None else consent.today
+    fragments = (item for manifest in manifests for item in UsableFragments(manifest, labeller.languages, today))
     for cuts in sequential_batches(filter(wanted, fragments), batch_seconds):
         yield loader[Draw(tuple(cut.custom["fragment"] for cut in cuts), None, 0)]
 

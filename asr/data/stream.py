@@ -23,6 +23,7 @@ from asr.audio import probe
 from asr.corpus.validate import MAX_LABEL_TOKENS, label_tokens
 from asr.errors import AudioError, ConfigError, ManifestError
 from asr.fragment import Fragment, read_numbered
+from asr.privacy.consent import ConsentCheck
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ _FIXED_EDGES = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0, 12.0, 15.0, 20.0, 25.0)
 _ESTIMATE_FROM = 10_000
 # Faults named one by one in the log; the rest are only counted.
 _NAMED_FAULTS = 10
+# Who reads fragments to learn from them asks for this, unless told otherwise.
+FOR_TRAINING = ConsentCheck("training")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +74,24 @@ class UsableFragments:
     Left out is a fragment that is over 30 s, in a language that the model does not know, with a label over 448 tokens
     or with Whisper's own tokens in its text or dialect, or whose duration is neither given nor told by its recording;
     and so is a broken line. The first ten are named in the log, once, with their places and without their texts; all
-    are counted.
+    are counted. A fragment without consent is left out before anything else is asked; `asr.privacy.consent.ask` says
+    how many.
 
     Args:
         manifest: The manifest.
         languages: Codes of the languages that count; all when None.
+        consent: Those with a place in it are given; None was told to ask nothing.
     """
 
-    def __init__(self, manifest: str | Path, languages: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        manifest: str | Path,
+        languages: Collection[str] | None = None,
+        consent: ConsentCheck | None = FOR_TRAINING,
+    ) -> None:
         self.manifest = Path(manifest)
         self.languages = languages
+        self.consent = consent
         # Lines up to this one have been reported; a pass may end before the manifest does.
         self._reported = 0
         self._counted = False
@@ -91,8 +102,11 @@ class UsableFragments:
         Raises:
             ManifestError: The manifest cannot be read, or nothing in it can be used.
         """
-        kept = faults = 0
+        kept = faults = refused = 0
         for number, item in read_numbered(self.manifest):
+            if self.consent is not None and isinstance(item, Fragment) and not self.consent.has_place(item):
+                refused += 1
+                continue
             usable = _usable(item, self.languages)
             if isinstance(usable, Fragment):
                 kept += 1
@@ -106,7 +120,8 @@ class UsableFragments:
             log.warning("%s: %d of %d fragments were left out", self.manifest.name, faults, kept + faults)
         self._counted = True
         if not kept:
-            raise ManifestError("no fragment in it can be used; run `asr validate` on it", self.manifest)
+            without = f" ({refused} have no consent to {self.consent.purpose})" if self.consent and refused else ""
+            raise ManifestError(f"no fragment in it can be used{without}; run `asr validate` on it", self.manifest)
 
 
 def _usable(item: Fragment | ManifestError, languages: Collection[str] | None) -> Fragment | str:
@@ -237,6 +252,7 @@ class BatchStream:
         rank: This process's number.
         world_size: Number of processes.
         languages: Codes of the languages that the model knows; fragments in others are left out. All when None.
+        consent: What is asked of the fragments; None was told to ask nothing.
 
     Raises:
         ConfigError: Numbers of manifests and weights differ, or a weight is not above zero.
@@ -251,6 +267,7 @@ class BatchStream:
         rank: int = 0,
         world_size: int = 1,
         languages: Collection[str] | None = None,
+        consent: ConsentCheck | None = FOR_TRAINING,
     ) -> None:
         if not manifests:
             raise ConfigError("there is no training manifest; give one or several")
@@ -264,28 +281,39 @@ class BatchStream:
         self.rank = rank
         self.world_size = world_size
         self.position = Position()
-        self._first = UsableFragments(manifests[0], languages)
-        self._replays = [_Replay(UsableFragments(manifest, languages)) for manifest in manifests[1:]]
+        self.consent = consent
+        self._first = UsableFragments(manifests[0], languages, consent)
+        self._replays = [_Replay(UsableFragments(manifest, languages, consent)) for manifest in manifests[1:]]
         self._edges: list[float] | None = None
 
     def __iter__(self) -> Iterator[Draw]:
         """Yield batches from `position` on, for ever.
 
         Raises:
-            ManifestError: A manifest cannot be read or holds nothing usable.
+            ManifestError: A manifest cannot be read, holds nothing usable, or no consent is left.
         """
         position = self.position
         while True:
             offsets = position.offsets or (0,) * len(self._replays)
             for replay, offset in zip(self._replays, offsets, strict=True):
                 replay.start_at(offset)
+            given = False
             for index, cuts in enumerate(self._batches(position.epoch)):
-                if index >= position.batch:
+                if index >= position.batch and (fragments := self._allowed(cuts)):
+                    given = True
                     after = Position(position.epoch, index + 1, offsets)
-                    fragments = tuple(cut.custom["fragment"] for cut in cuts)
                     yield Draw(fragments, after, self._batch_seed(position.epoch, index))
+            if not given and position.batch == 0:
+                raise ManifestError(
+                    "the consent of every fragment in it has ended; nothing is left to train on", self._first.manifest
+                )
             taken = (replay.taken for replay in self._replays)
             position = Position(position.epoch + 1, 0, tuple(a + b for a, b in zip(offsets, taken, strict=True)))
+
+    def _allowed(self, cuts: CutSet) -> tuple[Fragment, ...]:
+        """Of a batch what may be heard today; consent can end while a run lasts, or lies interrupted."""
+        fragments = (cut.custom["fragment"] for cut in cuts)
+        return tuple(item for item in fragments if self.consent is None or self.consent.allows(item))
 
     def _batches(self, epoch: int) -> Iterable[CutSet]:
         if self._edges is None:

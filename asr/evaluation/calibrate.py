@@ -15,6 +15,7 @@ from rich.progress import track
 from asr.audio import SAMPLE_RATE
 from asr.data.batch import Batch, each_once
 from asr.data.labels import IGNORED
+from asr.data.stream import FOR_TRAINING
 from asr.errors import ConfigError
 from asr.inference.decoding import DecodeOptions, decode, sayable_tokens
 from asr.inference.punctuation import asks, has_words, question_log_odds
@@ -24,6 +25,7 @@ from asr.metrics.labels import f1_of
 from asr.model.features import count_states
 from asr.model.heads import HEAD_NAMES, Fusion, Head, HeadName, log_odds
 from asr.model.network import DialectWhisper, Encoded
+from asr.privacy.consent import ConsentCheck
 
 _BATCH_SECONDS = 240.0
 # By so much more than by the model alone may the share of false question marks be.
@@ -101,7 +103,12 @@ class Calibration:
     marks: Marks | None = None
 
 
-def calibrate(model: DialectWhisper, manifests: Sequence[str | Path], risk: float) -> list[Calibration]:
+def calibrate(
+    model: DialectWhisper,
+    manifests: Sequence[str | Path],
+    risk: float,
+    consent: ConsentCheck | None = FOR_TRAINING,
+) -> list[Calibration]:
     """Give every head of a model, in place, the temperature and threshold that its answers on some fragments ask for.
 
     The intonation head gets a `Fusion` too: what the fragments say of the decoder's question marks and its own. Of all
@@ -112,6 +119,7 @@ def calibrate(model: DialectWhisper, manifests: Sequence[str | Path], risk: floa
         model: With heads.
         manifests: Fragments that no head has learnt from, of other speakers; those without a label do not count.
         risk: Share of the answers that may be wrong; what is less sure is "unknown".
+        consent: What is asked of the fragments, which are learnt from; None was told to ask nothing.
 
     Raises:
         ConfigError: The model has no head, or no fragment has a label that one of them knows.
@@ -122,7 +130,8 @@ def calibrate(model: DialectWhisper, manifests: Sequence[str | Path], risk: floa
     scores: dict[HeadName, list[npt.NDArray[np.float32]]] = {name: [] for name in heads}
     targets: dict[HeadName, list[int]] = {name: [] for name in heads}
     words: list[_Words | None] = []
-    for batch in track(each_once(model.whisper, manifests, _BATCH_SECONDS), "listening", console=Console(stderr=True)):
+    batches = each_once(model.whisper, manifests, _BATCH_SECONDS, consent=consent)
+    for batch in track(batches, "listening", console=Console(stderr=True)):
         with torch.inference_mode():
             batch = batch.to(model.device)
             encoded = model.encode(*model.features(batch.audio, model.window_samples(batch.num_samples)))

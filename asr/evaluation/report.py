@@ -320,6 +320,7 @@ class EvaluationReport:
         baseline_speed: The baseline's.
         resamples: Draws behind each interval.
         seed: Of the draws.
+        refused: Reason and number of the fragments that were not heard for want of consent.
     """
 
     system: str
@@ -336,11 +337,12 @@ class EvaluationReport:
     baseline_speed: Speed | None
     resamples: int
     seed: int
+    refused: tuple[tuple[str, int], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, ready for JSON."""
         data: dict[str, Any] = {"format_version": FORMAT_VERSION} | _plain(self)
-        return data | {"normalizers": dict(self.normalizers)}
+        return data | {"normalizers": dict(self.normalizers), "refused": dict(self.refused)}
 
     def write(self, path: str | Path) -> None:
         """Write the report as JSON; a failure leaves an older file as it was."""

@@ -18,9 +18,12 @@ from asr.evaluation.score import score
 from asr.fragment import Fragment, read_numbered
 from asr.inference.transcriber import Transcriber
 from asr.metrics.bootstrap import RESAMPLES
+from asr.privacy.consent import ConsentCheck, ask
 from asr.transcript import Transcript
 
 log = logging.getLogger(__name__)
+
+FOR_EVALUATION = ConsentCheck("evaluation")
 
 
 def evaluate(
@@ -32,6 +35,7 @@ def evaluate(
     baseline_name: str = "base",
     resamples: int = RESAMPLES,
     seed: int = 0,
+    consent: ConsentCheck | None = FOR_EVALUATION,
 ) -> EvaluationReport:
     """Transcribe every fragment of some manifests and score the outputs.
 
@@ -45,13 +49,15 @@ def evaluate(
         baseline_name: Stands in the report.
         resamples: Draws behind each interval.
         seed: Of the draws.
+        consent: What is asked of the fragments; None was told to ask nothing.
 
     Raises:
         AsrError: There is no test set, a manifest cannot be read, or nothing in it can be used.
     """
     if not test_sets:
         raise AsrError("there is nothing to evaluate on; name a manifest, such as +test.dialect=dev.jsonl")
-    fragments = [(name, fragment) for name, path in test_sets.items() for fragment in _fragments(path)]
+    refused = ask(list(test_sets.values()), consent)
+    fragments = [(name, fragment) for name, path in test_sets.items() for fragment in _fragments(path, consent)]
     outputs, seconds = _heard(system, [item for _, item in fragments], system_name)
     others, other_seconds = (
         (None, None) if baseline is None else _heard(baseline, [item for _, item in fragments], baseline_name)
@@ -77,15 +83,16 @@ def evaluate(
         labels=score_labels(asked, outputs, resamples, seed, temperatures),
         marks=score_marks(labelled, outputs, resamples, seed),
         baseline_marks=None if others is None else score_marks(labelled, others, resamples, seed),
+        refused=tuple(sorted(refused.items())),
     )
 
 
-def _fragments(path: str | Path) -> Iterator[Fragment]:
+def _fragments(path: str | Path, consent: ConsentCheck | None) -> Iterator[Fragment]:
     for _, item in read_numbered(path):
-        if isinstance(item, Fragment):
-            yield item
-        else:
+        if not isinstance(item, Fragment):
             log.warning("left out: %s", item)
+        elif consent is None or consent.allows(item):
+            yield item
 
 
 def _is_asked(system: Transcriber) -> bool:

@@ -176,6 +176,9 @@ def _footer(report: EvaluationReport) -> Iterator[str]:
     yield f"{report.fragments} fragments, {audio}{without}"
     yield "normalisers: " + ", ".join(f"{language} {name}" for language, name in report.normalizers)
     yield f"[ ]: 95 % intervals, speakers resampled {report.resamples} times"
+    if report.refused:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in report.refused)
+        yield f"not heard for want of consent to evaluation: {reasons}"
     if report.failed:
         yield f"{report.failed} fragments could not be decoded and are in no figure"
     for name, speed in ((report.system, report.speed), (report.baseline, report.baseline_speed)):

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ConfigDict
 
 from asr.errors import ConfigError
-from asr.fragment import Fragment
+from asr.fragment import Consent, Fragment, Purpose
 from asr.importers import IMPORTERS
 from asr.options import build_options
+
+
+@dataclass(frozen=True, slots=True)
+class _Consent:
+    """The consent under which a whole corpus was collected; purposes are those that this package asks for."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    id: str
+    purposes: tuple[Purpose, ...]
+    granted: date | None = None
+    expires: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +36,7 @@ class _File:
 
     importer: str
     options: dict[str, Any] | None = None
+    consent: _Consent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +47,18 @@ class Recipe:
         name: Name of the recipe's folder.
         importer: Registered name.
         options: Instance of that importer's options.
+        consent: Of the fragments that state none themselves.
     """
 
     name: str
     importer: str
     options: Any
+    consent: Consent | None = None
 
     def fragments(self, root: str | Path) -> Iterator[Fragment]:
         """Stream the fragments of the corpus that lies in ``root``, or is made there by its importer.
 
-        A fragment's ``corpus`` is the recipe's name, unless the importer gave it one.
+        A fragment's ``corpus`` is the recipe's name, and its ``consent`` the recipe's, unless the importer gave it one.
 
         Raises:
             ConfigError: There is no such folder.
@@ -53,10 +70,16 @@ class Recipe:
             folder.mkdir(parents=True, exist_ok=True)
         if not folder.is_dir():
             raise ConfigError(f"there is no corpus folder {folder}; give the folder in which {self.name!r} lies")
+        given = {"corpus": self.name, "consent": self.consent}
         return (
-            fragment if fragment.corpus is not None else fragment.replace(corpus=self.name)
+            fragment.replace(**lacking) if (lacking := _lacking(fragment, given)) else fragment
             for fragment in importer.run(folder, self.options)
         )
+
+
+def _lacking(fragment: Fragment, given: dict[str, Any]) -> dict[str, Any]:
+    """What of some fields' values a fragment does not have yet."""
+    return {name: value for name, value in given.items() if value is not None and getattr(fragment, name) is None}
 
 
 def find_recipe(name: str | Path, datasets: str | Path = "datasets") -> Path:
@@ -97,7 +120,8 @@ def read_recipe(path: str | Path) -> Recipe:
         known = ", ".join(sorted(IMPORTERS))
         raise ConfigError(f"importer {recipe.importer!r} in {file} is not known; accepted are {known}")
     options: Any = build_options(IMPORTERS[recipe.importer].options, recipe.options or {}, f"the options of {file}")
-    return Recipe(file.absolute().parent.name, recipe.importer, options)
+    consent = None if recipe.consent is None else Consent(**asdict(recipe.consent))
+    return Recipe(file.absolute().parent.name, recipe.importer, options, consent)
 
 
 def count_unmapped(fragments: Iterable[Fragment], counts: Counter[tuple[str, str]]) -> Iterator[Fragment]:

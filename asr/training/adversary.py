@@ -24,8 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from asr.data.labels import IGNORED
+from asr.data.stream import FOR_TRAINING
 from asr.errors import ConfigError
-from asr.fragment import Fragment, read_numbered
+from asr.fragment import Fragment
+from asr.privacy.consent import ConsentCheck, read_consented
 from asr.training.heads import HeadOptions
 
 _HIDDEN = 64
@@ -97,8 +99,12 @@ class Adversary(nn.Module):
         return torch.tensor([numbers.get(fragment.corpus, IGNORED) for fragment in fragments])
 
 
-def corpora_of(manifests: Sequence[str | Path], options: HeadOptions) -> tuple[str, ...]:
+def corpora_of(
+    manifests: Sequence[str | Path], options: HeadOptions, consent: ConsentCheck | None = FOR_TRAINING
+) -> tuple[str, ...]:
     """The corpora that an adversary tells apart; none when no adversary is asked for.
+
+    Fragments without consent do not count.
 
     Raises:
         ConfigError: One is asked for without a dialect head, or there are no two corpora that share a dialect.
@@ -112,8 +118,8 @@ def corpora_of(manifests: Sequence[str | Path], options: HeadOptions) -> tuple[s
         )
     holders: dict[str | None, set[str]] = defaultdict(set)
     for manifest in manifests:
-        for _, item in read_numbered(manifest):
-            if isinstance(item, Fragment) and item.corpus is not None:
+        for item in read_consented(manifest, consent):
+            if item.corpus is not None:
                 holders[item.dialect].add(item.corpus)
     found = set().union(*holders.values())
     if len(found) < 2:

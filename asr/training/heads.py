@@ -11,9 +11,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from asr.data.stream import FOR_TRAINING
 from asr.errors import ConfigError
-from asr.fragment import Fragment, read_numbered
 from asr.model.heads import HEAD_NAMES, HeadName, HeadSpec
+from asr.privacy.consent import ConsentCheck, read_consented
 from asr.prosody import CONTOUR
 
 log = logging.getLogger(__name__)
@@ -67,12 +68,14 @@ class HeadLabels:
     fragments: int
 
 
-def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[HeadName, HeadLabels]:
+def head_labels(
+    manifests: Sequence[str | Path], options: HeadOptions, consent: ConsentCheck | None = FOR_TRAINING
+) -> dict[HeadName, HeadLabels]:
     """Find the labels of the heads that are trained, in one pass over the manifests.
 
     A dialect belongs to the language that it is annotated under most often. The intonation of a fragment whose dialect
     is known is learnt with a bias of that dialect. A head answers in the languages in which as many fragments have a
-    label for it as a label needs.
+    label for it as a label needs. Fragments without consent do not count.
 
     Raises:
         ConfigError: A head has fewer than two labels to tell apart.
@@ -82,9 +85,7 @@ def head_labels(manifests: Sequence[str | Path], options: HeadOptions) -> dict[H
     dialects: dict[HeadName, set[str]] = {name: set() for name in options.weights}
     heard: dict[HeadName, Counter[str]] = {name: Counter() for name in options.weights}
     for manifest in manifests if counts else ():
-        for _, item in read_numbered(manifest):
-            if not isinstance(item, Fragment):
-                continue
+        for item in read_consented(manifest, consent):
             for name, counter in counts.items():
                 label = getattr(item, name)
                 if label is not None:

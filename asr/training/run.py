@@ -22,11 +22,12 @@ from torch.utils.data import DataLoader, Dataset
 from asr.data.augment import Augment
 from asr.data.batch import Batch, BatchLoader, BatchOptions
 from asr.data.labels import Labeller
-from asr.data.stream import BatchStream, Draw, Position, UsableFragments, sequential_batches
+from asr.data.stream import FOR_TRAINING, BatchStream, Draw, Position, UsableFragments, sequential_batches
 from asr.errors import AudioError, ConfigError
 from asr.model.checkpoint import CheckpointInfo
 from asr.model.heads import HeadName
 from asr.model.network import DialectWhisper
+from asr.privacy.consent import ConsentCheck
 from asr.training.checkpoints import STATE, AtomicCheckpointIO, Checkpoints, StopOnSignal
 from asr.training.heads import HeadOptions
 from asr.training.log import JsonLinesLogger
@@ -100,14 +101,23 @@ class FragmentData(lightning.LightningDataModule):
         batch: What is drawn per fragment.
         labeller: Makes the labels.
         seed: Of order and draws.
+        consent: What is asked of the fragments; None was told to ask nothing.
     """
 
-    def __init__(self, data: DataOptions, batch: BatchOptions, labeller: Labeller, seed: int) -> None:
+    def __init__(
+        self,
+        data: DataOptions,
+        batch: BatchOptions,
+        labeller: Labeller,
+        seed: int,
+        consent: ConsentCheck | None = FOR_TRAINING,
+    ) -> None:
         super().__init__()
         self.data = data
         self.batch = batch
         self.labeller = labeller
         self.seed = seed
+        self.consent = consent
         self.position = Position()
 
     def train_dataloader(self) -> DataLoader[Batch | AudioError]:
@@ -121,6 +131,7 @@ class FragmentData(lightning.LightningDataModule):
             rank,
             world_size,
             self.labeller.languages,
+            self.consent,
         )
         stream.position = self.position
         return self._loader(stream, self.batch)
@@ -129,7 +140,8 @@ class FragmentData(lightning.LightningDataModule):
         """Every development fragment once, each process its own."""
         if not self.data.dev:
             return []
-        fragments = [UsableFragments(manifest, self.labeller.languages) for manifest in self.data.dev]
+        today = None if self.consent is None else self.consent.today
+        fragments = [UsableFragments(manifest, self.labeller.languages, today) for manifest in self.data.dev]
         draws = _DevelopmentDraws(fragments, self.data.batch_seconds, *self._rank_and_world())
         as_they_are = BatchOptions(margin=(0.0, 0.0), timestamps=0.0, speeds=(1.0,), contours=self.batch.contours)
         return self._loader(draws, as_they_are)
@@ -233,6 +245,7 @@ def train(
     heads: HeadOptions | None = None,
     head_weights: Mapping[HeadName, Sequence[float]] | None = None,
     corpora: Sequence[str] = (),
+    consent: ConsentCheck | None = FOR_TRAINING,
 ) -> Path:
     """Train a model and keep its checkpoints in ``folder/checkpoints``.
 
@@ -250,6 +263,7 @@ def train(
         heads: How the model's heads are learnt; none is when None.
         head_weights: Of each label of each head that is learnt.
         corpora: What the dialect head's adversary tells apart, if there is one.
+        consent: What is asked of the fragments, those of ``data.dev`` included; None was told to ask nothing.
 
     Returns:
         The best checkpoint.
@@ -273,7 +287,7 @@ def train(
     model.train()
     model.gradient_checkpointing = trainer.gradient_checkpointing
     checkpoints = Checkpoints(folder / "checkpoints", info, trainer.keep_best, trainer.save_every, trainer.monitor)
-    loaders = FragmentData(data, batch, Labeller(model.whisper), seed)
+    loaders = FragmentData(data, batch, Labeller(model.whisper), seed, consent)
     callbacks: list[lightning.Callback] = [
         _Place(loaders),
         checkpoints,

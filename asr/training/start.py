@@ -22,10 +22,12 @@ from rich.progress import track
 
 from asr.data.batch import each_once
 from asr.data.labels import IGNORED
+from asr.data.stream import FOR_TRAINING
 from asr.fragment import Fragment
 from asr.model.features import count_states
 from asr.model.heads import Head, HeadName
 from asr.model.network import DialectWhisper
+from asr.privacy.consent import ConsentCheck
 from asr.training.heads import HeadLabels
 
 Floats = npt.NDArray[np.float64]
@@ -53,13 +55,19 @@ class _Heard:
     voices: list[str] = field(default_factory=list)
 
 
-def start_heads(model: DialectWhisper, manifests: Sequence[str | Path], learnt: Mapping[HeadName, HeadLabels]) -> None:
+def start_heads(
+    model: DialectWhisper,
+    manifests: Sequence[str | Path],
+    learnt: Mapping[HeadName, HeadLabels],
+    consent: ConsentCheck | None = FOR_TRAINING,
+) -> None:
     """Let the heads of a model begin where a regression ends, in one pass over some manifests.
 
     Args:
         model: With the heads, on the device that is to hear.
         manifests: Those that the heads will learn from.
         learnt: The heads that will learn.
+        consent: What is asked of the fragments; None was told to ask nothing.
 
     Raises:
         AudioError: No recording of a batch can be read.
@@ -79,7 +87,7 @@ def start_heads(model: DialectWhisper, manifests: Sequence[str | Path], learnt: 
                 found |= seen[name] % -(-labels.fragments // _MOST) == 0
         return found
 
-    batches = each_once(model.whisper, manifests, _BATCH_SECONDS, wanted)
+    batches = each_once(model.whisper, manifests, _BATCH_SECONDS, wanted, consent)
     for batch in track(batches, "hearing what heads begin with", console=Console(stderr=True)):
         batch = batch.to(model.device)
         languages = [fragment.language for fragment in batch.fragments]

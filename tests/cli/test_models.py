@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import asr.inference.transcriber
 from asr import Transcriber, load_checkpoint, read_manifest
 from asr.cli import app
+from asr.fragment import Consent
 from asr.inference.decoding import DecodeOptions
 from asr.model.checkpoint import save_checkpoint
 
@@ -46,8 +47,11 @@ def test_label(tiny_checkpoint: Path, dev: Path, tmp_path: Path) -> None:
         assert Path(item.audio).samefile(original.audio)
 
 
-def test_label_goes_on_after_a_failure_and_says_so(tiny_checkpoint: Path, dev: Path, tmp_path: Path) -> None:
+def test_label_goes_on_after_a_failure_and_says_so(
+    tiny_checkpoint: Path, dev: Path, tmp_path: Path, consent: Consent
+) -> None:
     row = {"id": "gone", "audio": "gone.wav", "text": "x", "language": "fr"}
+    row |= {"consent": consent.model_dump(mode="json")}
     with dev.open("a") as handle:
         handle.write(json.dumps(row) + "\n{broken\n")
     output = tmp_path / "heard.jsonl"

@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
+from asr.fragment import Consent
+
 MakeManifest = Callable[..., Path]
 
 
 @pytest.fixture
-def manifest(tmp_path: Path) -> MakeManifest:
+def manifest(tmp_path: Path, consent: Consent) -> MakeManifest:
     """Write a manifest of fragments with the given durations; their recordings do not exist."""
 
     def write(name: str, durations: Sequence[float], **changes: Any) -> Path:
         path = tmp_path / f"{name}.jsonl"
-        rows = [
-            {"id": f"{name}{number}", "audio": "none.wav", "text": "hello", "language": "en", "duration": duration}
-            for number, duration in enumerate(durations)
-        ]
+        same = {"audio": "none.wav", "text": "hello", "language": "en", "consent": consent.model_dump(mode="json")}
+        rows = [{"id": f"{name}{number}", "duration": duration} | same for number, duration in enumerate(durations)]
         path.write_text("".join(json.dumps(row | changes) + "\n" for row in rows), "utf-8")
         return path
 

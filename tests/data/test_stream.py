@@ -10,6 +10,7 @@ import tracemalloc
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ import soundfile
 
 from asr.data.stream import MAX_SECONDS, BatchStream, Draw, Position, UsableFragments, sequential_batches
 from asr.errors import ConfigError, ManifestError
-from asr.fragment import Fragment
+from asr.fragment import Consent, Fragment
+from asr.privacy.consent import ConsentCheck
 
 Make = Callable[..., Path]
 
@@ -216,7 +218,7 @@ def test_sequential_batches_hold_every_fragment_once_and_of_like_length(manifest
 
 
 @pytest.fixture
-def faulty(tmp_path: Path) -> Path:
+def faulty(tmp_path: Path, consent: Consent) -> Path:
     """One usable fragment among all kinds that are not."""
     soundfile.write(tmp_path / "two.wav", np.zeros(32000), 16000)
     rows = [
@@ -231,7 +233,8 @@ def faulty(tmp_path: Path) -> Path:
         {"id": "good", "audio": "two.wav", "start": 0.5},
         {"id": "exact", "duration": MAX_SECONDS},
     ]
-    common = {"audio": "secret.wav", "text": "secret", "language": "en", "speaker": "secret"}
+    common: dict[str, object] = {"audio": "secret.wav", "text": "secret", "language": "en", "speaker": "secret"}
+    common["consent"] = consent.model_dump(mode="json")
     lines = [json.dumps(common | row) for row in rows]
     lines[2] = '{"id": "broken", "text": "secret"'
     path = tmp_path / "faulty.jsonl"
@@ -298,3 +301,61 @@ def test_a_manifest_is_read_as_a_stream(manifest: Make) -> None:
     tracemalloc.stop()
     assert count == 20_000
     assert peak < 2e6 < path.stat().st_size
+
+
+def end_consent(path: Path, names: set[str], day: date) -> None:
+    """Let some fragments' consent be withdrawn, as somebody does who edits the manifest."""
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    for row in rows:
+        if row["id"] in names:
+            row["consent"]["withdrawn"] = day.isoformat()
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+
+
+def test_only_what_has_consent_is_drawn(manifest: Make) -> None:
+    one, two = manifest("a", [1.0] * 8), manifest("b", [1.0] * 8)
+    today = date.today()
+    end_consent(one, {"a1", "a2"}, today)
+    end_consent(two, {"b3"}, today)
+    (draws,) = passes(BatchStream([one, two], 3.0, seed=1), 1)
+    assert sorted(name for name in heard(draws) if name[0] == "a") == ["a0", "a3", "a4", "a5", "a6", "a7"]
+    everything = {name for draws in passes(BatchStream([one, two], 3.0, seed=1), 5) for name in heard(draws)}
+    assert everything == {f"a{n}" for n in (0, 3, 4, 5, 6, 7)} | {f"b{n}" for n in (0, 1, 2, 4, 5, 6, 7)}
+    (unasked,) = passes(BatchStream([one], 3.0, consent=None), 1)
+    assert len(heard(unasked)) == 8
+    none = manifest("c", [1.0], consent=None)
+    with pytest.raises(ManifestError, match=r"no fragment in it can be used \(1 have no consent to training\)"):
+        next(iter(BatchStream([none], 3.0)))
+
+
+@pytest.mark.parametrize("days_ago", [0, 2])
+def test_consent_that_ends_while_a_run_lies_interrupted_moves_nobody_else(manifest: Make, days_ago: int) -> None:
+    paths = [manifest("a", DURATIONS), manifest("b", DURATIONS)]
+    began = date.today() - timedelta(days=days_ago)
+    check = ConsentCheck("training", began)
+    whole = list(itertools.islice(BatchStream(paths, 12.0, (3, 1), seed=2, consent=check), 60))
+    stopped = whole[10].after
+    gone = {"a3", "a17", "b5", *ids(whole[14])}  # all of one batch among them
+    # Withdrawn on the first day of the run, or on one since.
+    for path in paths:
+        end_consent(path, gone, began)
+    again = BatchStream(paths, 12.0, (3, 1), seed=2, consent=check)
+    assert stopped is not None
+    again.position = stopped
+    expected = [
+        ([name for name in ids(draw) if name not in gone], draw.after, draw.seed)
+        for draw in whole[11:]
+        if not set(ids(draw)) <= gone
+    ]
+    assert len(expected) < 49, "a batch of which nothing is left is passed over"
+    assert comparable(iter(again), len(expected)) == expected
+
+
+def test_a_pass_of_which_nothing_may_be_heard_ends_the_stream(manifest: Make) -> None:
+    path = manifest("a", [1.0] * 4)
+    stream = BatchStream([path], 2.0, consent=ConsentCheck("training", date.today() - timedelta(days=1)))
+    draws = iter(stream)
+    next(draws)
+    end_consent(path, {"a0", "a1", "a2", "a3"}, date.today())
+    with pytest.raises(ManifestError, match="the consent of every fragment in it has ended"):
+        list(draws)

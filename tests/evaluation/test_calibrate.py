@@ -19,13 +19,14 @@ from asr import Transcriber
 from asr.cli import app
 from asr.errors import ConfigError
 from asr.evaluation.calibrate import calibrate, learn_fusion
-from asr.fragment import Fragment, read_manifest, write_manifest
+from asr.fragment import Consent, Fragment, read_manifest, write_manifest
 from asr.inference.decoding import DecodeOptions
 from asr.inference.punctuation import asks
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from asr.model.heads import HeadSpec
 from asr.model.interpolate import interpolate
 from asr.model.network import DialectWhisper
+from asr.privacy.record import open_record, sha256_of
 from asr.transcript import Transcript
 
 
@@ -61,12 +62,25 @@ def test_the_answers_stay_and_the_certainty_is_mended(model: DialectWhisper, lab
     assert again == found, "what was there before does not count"
 
 
+def test_what_has_no_consent_to_training_is_not_listened_to(model: DialectWhisper, labelled: Path) -> None:
+    fragments = list(read_manifest(labelled))
+    (whole,) = calibrate(model, [labelled], risk=0.5)
+    only = fragments[0].consent.model_copy(update={"purposes": ("evaluation",)})  # type: ignore[union-attr]
+    write_manifest([fragments[0].replace(consent=only), *fragments[1:]], labelled)
+    (less,) = calibrate(model, [labelled], risk=0.5)
+    (unasked,) = calibrate(model, [labelled], risk=0.5, consent=None)
+    assert (less.fragments, unasked.fragments) == (whole.fragments - 1, whole.fragments)
+
+
 def test_the_command(model: DialectWhisper, labelled: Path, tmp_path: Path) -> None:
     save_checkpoint(model, CheckpointInfo("tiny", tags=("fr-CA",)), tmp_path / "a.pt")
     result = CliRunner().invoke(
         app, ["calibrate", str(tmp_path / "a.pt"), str(labelled), "--output", str(tmp_path / "b.pt")]
     )
     assert result.exit_code == 0, result.output
+    begun, ended = open_record().entries()
+    assert (begun.action, begun.details["command"], begun.manifests[0].name) == ("train", "calibrate", "labelled.jsonl")
+    assert ended.details["checkpoints"] == {"b.pt": sha256_of(tmp_path / "b.pt")}
     assert result.stdout.startswith("intonation: 9 fragments, macro-F1 ")
     before, after = (load_checkpoint(tmp_path / name).model.head("intonation") for name in ("a.pt", "b.pt"))
     assert after.spec.temperature > before.spec.temperature == 1.0
@@ -131,14 +145,21 @@ def test_a_model_that_writes_no_mark_puts_hardly_one_that_is_false() -> None:
 
 
 @pytest.fixture
-def spoken(tmp_path: Path, voice: Callable[..., np.ndarray]) -> Path:
+def spoken(tmp_path: Path, voice: Callable[..., np.ndarray], consent: Consent) -> Path:
     """Enough questions and statements to learn a fusion from."""
     fragments = []
     for number in range(44):
         soundfile.write(tmp_path / f"{number}.wav", voice(0.5, number), 16000)
         kind = "question" if number % 2 else "statement"
         fragments.append(
-            Fragment(id=f"{number}", audio=f"{tmp_path}/{number}.wav", text="x", language="en", intonation=kind)
+            Fragment(
+                id=f"{number}",
+                audio=f"{tmp_path}/{number}.wav",
+                text="x",
+                language="en",
+                intonation=kind,
+                consent=consent,
+            )
         )
     write_manifest(fragments, tmp_path / "spoken.jsonl")
     return tmp_path / "spoken.jsonl"

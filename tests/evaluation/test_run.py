@@ -12,7 +12,7 @@ import pytest
 from asr import Transcriber, read_manifest
 from asr.errors import AsrError, AudioError, ManifestError
 from asr.evaluation import evaluate
-from asr.fragment import Fragment
+from asr.fragment import Consent, Fragment
 from asr.inference.decoding import DecodeOptions
 from asr.model.heads import HeadSpec
 from asr.transcript import Transcript
@@ -36,14 +36,15 @@ class Answers:
 
 
 @pytest.fixture
-def manifest(tmp_path: Path) -> Path:
+def manifest(tmp_path: Path, consent: Consent) -> Path:
     rows = [
         {"id": "a", "text": "un deux trois", "dialect": "fr-BE", "duration": 1.5},
         {"id": "b", "text": "quatre cinq", "dialect": "fr-CA"},
         {"id": "c", "text": "six", "dialect": "fr-CA"},
     ]
     path = tmp_path / "m.jsonl"
-    lines = [json.dumps({"audio": f"{row['id']}.wav", "language": "fr"} | row) for row in rows]
+    same = {"language": "fr", "consent": consent.model_dump(mode="json")}
+    lines = [json.dumps({"audio": f"{row['id']}.wav"} | same | row) for row in rows]
     path.write_text("\n".join([lines[0], "{broken", *lines[1:]]) + "\n", "utf-8")
     return path
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import langcodes
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from asr.errors import ConfigError
-from asr.fragment import Fragment
+from asr.fragment import Consent, Fragment
 from asr.importers import IMPORTERS, Importer
 from asr.importers.jsonl import FieldSource, JsonlOptions
 from asr.importers.recipe import count_unmapped, find_recipe, read_recipe
@@ -57,6 +58,10 @@ def test_a_recipe_becomes_typed_options(tmp_path: Path) -> None:
         ("importer: jsonl\noptions: {fields: {text: {feild: x}}}", r"'fields.text.fe?i?e?ld'"),
         ("importer: jsonl\noptions: {fields: {tekst: x}}", "'tekst' is no field of a fragment"),
         ("importer: jsonl\noptions: {fields: {dialect: {field: a, map: {x: 3}}}}", "fields.dialect.map.x.*3"),
+        ("importer: jsonl\nconsent: {purposes: [training]}", "'consent.id' is missing"),
+        ("importer: jsonl\nconsent: {id: a, purposes: [trainings]}", r"'consent.purposes.0': .*'training'"),
+        ("importer: jsonl\nconsent: {id: a, purposes: [training], grantd: 2026-01-01}", "'consent.grantd'"),
+        ("importer: jsonl\nconsent: {id: a, purposes: [training], expires: soon}", "'consent.expires'.*date"),
         ("- a", "must have the keys importer and options"),
         ("", "must have the keys importer and options"),
         ("a: b: c", "no YAML"),
@@ -141,3 +146,24 @@ def test_dialects_in_tables_are_tags(path: Path) -> None:
     fields = (yaml.safe_load(path.read_text("utf-8")).get("options") or {}).get("fields") or {}
     table = fields["dialect"].get("map", {}) if isinstance(fields.get("dialect"), dict) else {}
     assert [tag for tag in table.values() if tag is not None and not langcodes.tag_is_valid(tag)] == []
+
+
+def test_the_consent_of_a_corpus_is_given_to_fragments_that_state_none(tmp_path: Path) -> None:
+    own = {"id": "own", "purposes": ["evaluation"]}
+    rows = [{"id": name, "audio": "a.wav", "text": "x", "language": "fr"} for name in ("a", "b")]
+    (tmp_path / "manifest.jsonl").write_text(
+        "".join(json.dumps(row) + "\n" for row in (rows[0], rows[1] | {"consent": own}))
+    )
+    path = recipe(tmp_path, "importer: jsonl\nconsent: {id: forms, purposes: [training, offer], expires: 2030-12-31}\n")
+    given, kept = (fragment.consent for fragment in read_recipe(path).fragments(tmp_path))
+    assert given == Consent(id="forms", purposes=("training", "offer"), expires=date(2030, 12, 31))
+    assert kept == Consent(id="own", purposes=("evaluation",))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.parent.name)
+def test_every_corpus_of_the_project_states_consent(path: Path) -> None:
+    consent = read_recipe(path).consent
+    assert consent is not None and "evaluation" in consent.purposes
+    card = path.with_name("README.md").read_text("utf-8")
+    # What forbids commerce teaches no model that is kept.
+    assert ("training" in consent.purposes) == ("CC BY-NC" not in card)

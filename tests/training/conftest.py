@@ -14,7 +14,7 @@ from whisper.model import Whisper
 
 from asr.data.augment import Augment, AugmentOptions
 from asr.data.batch import BatchOptions
-from asr.fragment import Fragment, write_manifest
+from asr.fragment import Consent, Fragment, write_manifest
 from asr.model.adapt import AdaptMode, LoraOptions, adapt
 from asr.model.checkpoint import CheckpointInfo
 from asr.model.network import DialectWhisper
@@ -70,7 +70,7 @@ def run(tiny_whisper: Whisper, corpus: Path) -> Run:
 
 
 @pytest.fixture
-def voices(tmp_path: Path) -> Path:
+def voices(tmp_path: Path, consent: Consent) -> Path:
     """24 fragments of two kinds that nobody confuses: a glide and a hiss; one has no label."""
     random = np.random.default_rng(0)
     fragments = []
@@ -81,7 +81,14 @@ def voices(tmp_path: Path) -> Path:
         soundfile.write(tmp_path / f"{number}.wav", hiss if number % 2 else glide, 16000)
         kind = None if number == 0 else "statement" if number % 2 else "question"
         fragments.append(
-            Fragment(id=f"v{number}", audio=str(tmp_path / f"{number}.wav"), text="yes", language="en", intonation=kind)
+            Fragment(
+                id=f"v{number}",
+                audio=str(tmp_path / f"{number}.wav"),
+                text="yes",
+                language="en",
+                intonation=kind,
+                consent=consent,
+            )
         )
     write_manifest(fragments, tmp_path / "voices.jsonl")
     return tmp_path / "voices.jsonl"

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from asr.data.labels import IGNORED
 from asr.errors import ConfigError
-from asr.fragment import Fragment, write_manifest
+from asr.fragment import Consent, Fragment, write_manifest
 from asr.model.heads import Head, HeadSpec
 from asr.training.adversary import PACE, Adversary, corpora_of, reverse_gradient, strength_at
 from asr.training.heads import HeadOptions
@@ -114,7 +114,8 @@ def test_the_room_is_unlearnt_and_the_dialect_is_kept() -> None:
 
 
 def written(path: Path, corpora: Sequence[str | None], dialect: str = "en-GB") -> Path:
-    write_manifest([bare.replace(id=str(n), corpus=corpus, dialect=dialect) for n, corpus in enumerate(corpora)], path)
+    given = {"dialect": dialect, "consent": Consent(id="made-up", purposes=("training",))}
+    write_manifest([bare.replace(id=str(n), corpus=corpus, **given) for n, corpus in enumerate(corpora)], path)
     return path
 
 

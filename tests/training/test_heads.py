@@ -18,7 +18,7 @@ from asr.data.batch import Batch, BatchLoader, BatchOptions
 from asr.data.labels import Labeller
 from asr.data.stream import Draw
 from asr.errors import ConfigError
-from asr.fragment import Fragment, read_manifest, write_manifest
+from asr.fragment import Consent, Fragment, read_manifest, write_manifest
 from asr.model.adapt import AdaptMode
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from asr.model.features import count_states
@@ -33,7 +33,13 @@ def manifest(path: Path, *rows: tuple[str, str, str | None], copies: int = 1) ->
     write_manifest(
         [
             Fragment(
-                id=f"{number}-{copy}", audio="a.wav", text="x", language=language, dialect=dialect, intonation=kind
+                id=f"{number}-{copy}",
+                audio="a.wav",
+                text="x",
+                language=language,
+                dialect=dialect,
+                intonation=kind,
+                consent=Consent(id="made-up", purposes=("training",)),
             )
             for number, (language, dialect, kind) in enumerate(rows)
             for copy in range(copies)

@@ -1,0 +1,1 @@
+"""What speakers are owed: consent for every use, and a record of each."""
