@@ -66,7 +66,9 @@ def test_a_key_that_others_can_read_is_warned_about(tmp_path: Path, caplog: pyte
     assert key.hex() not in caplog.text
 
 
-@pytest.mark.parametrize("content", [b"", b"ab" * 31, b"ab" * 33, b"zz" * 32, b"ab" * 32 + b"\nab", bytes(range(256)) * 20])
+@pytest.mark.parametrize(
+    "content", [b"", b"ab" * 31, b"ab" * 33, b"zz" * 32, b"ab" * 32 + b"\nab", bytes(range(256)) * 20]
+)
 def test_what_is_no_key_is_refused_without_showing_it(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key").write_bytes(content)
     with pytest.raises(ConfigError, match="holds no key: a key is 64 hexadecimal digits") as caught:
