@@ -30,16 +30,18 @@ KEY_BYTES = 32
 _CODE_LENGTH = 20
 
 
-def new_key(path: str | Path) -> bytes:
+def new_key(path: str | Path, outside: Iterable[str | Path] = ()) -> bytes:
     """Make a random key and write it to a new file that only its owner can read.
 
     Args:
         path: The file; missing folders are created. It must not exist: a lost key cannot be had again.
+        outside: As for `read_key`.
 
     Raises:
-        ConfigError: There is such a file already.
+        ConfigError: There is such a file already, or it would lie in a folder of data.
     """
     target = Path(path)
+    _refuse_inside(target, outside)
     target.parent.mkdir(parents=True, exist_ok=True)
     key = secrets.token_bytes(KEY_BYTES)
     try:
@@ -70,16 +72,10 @@ def read_key(path: str | Path, outside: Iterable[str | Path] = ()) -> bytes:
         ConfigError: There is no such file, it holds no key, or it lies in a folder of data.
     """
     file = Path(path)
-    real = file.resolve()
-    for folder in outside:
-        if real.is_relative_to(Path(folder).resolve()):
-            raise ConfigError(
-                f"the key {file} lies in the data folder {folder}: whoever gets the data would get the names; "
-                "move it elsewhere"
-            )
+    _refuse_inside(file, outside)
     try:
         # One byte more than a key has, for a file that is something else altogether.
-        with real.open("rb") as handle:
+        with file.open("rb") as handle:
             content = handle.read(2 * KEY_BYTES + 3)
             mode = os.fstat(handle.fileno()).st_mode
     except FileNotFoundError:
@@ -111,6 +107,16 @@ def pseudonym(kind: Kind, value: str, key: bytes) -> str:
 def fingerprint(key: bytes) -> str:
     """Return 16 hexadecimal digits by which a key is known again, and which say nothing else about it."""
     return _digest("key fingerprint", key).hex()[:16]
+
+
+def _refuse_inside(key: Path, folders: Iterable[str | Path]) -> None:
+    real = key.resolve()
+    for folder in folders:
+        if real.is_relative_to(Path(folder).resolve()):
+            raise ConfigError(
+                f"the key {key} lies in the data folder {folder}: whoever gets the data would get the names; "
+                "keep it elsewhere"
+            )
 
 
 def _digest(message: str, key: bytes) -> bytes:

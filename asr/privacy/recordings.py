@@ -34,7 +34,7 @@ def write_plain(path: str | Path, samples: Samples) -> None:
 
 
 def _without_metadata(flac: memoryview) -> bytes:
-    """Keep the stream's own description (length, rate, checksum of the samples) and the sound; drop all other blocks."""
+    """Keep the stream's own description (length, rate, checksum of the samples) and the sound; drop all else."""
     first = len(_MARK)
     body = first + 4
     if flac[:first] != _MARK or flac[first] & ~_LAST or int.from_bytes(flac[first + 1 : body], "big") != _STREAMINFO:

@@ -90,4 +90,7 @@ def test_a_key_does_not_lie_in_the_data(tmp_path: Path) -> None:
     for path in ("data/deep/key", "link", "database/../data/deep/key"):
         with pytest.raises(ConfigError, match="lies in the data folder"):
             read_key(tmp_path / path, outside=[tmp_path / "other", tmp_path / "data"])
+    with pytest.raises(ConfigError, match="lies in the data folder"):
+        new_key(tmp_path / "data" / "another", outside=[tmp_path / "data"])
+    assert not (tmp_path / "data" / "another").exists()
     read_key(tmp_path / "database" / "key", outside=[tmp_path / "data"])
