@@ -1,1 +1,1 @@
-"""What protects the people whose voices these are: pseudonyms, consent, the record of every use, erasure."""
+"""What speakers are owed: consent for every use, and a record of each."""
