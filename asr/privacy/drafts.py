@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,14 +13,15 @@ from typing import Any
 from asr.errors import ConfigError
 from asr.privacy.cells import Cell
 
-# Rows between two commits: what a kill costs.
-_BATCH = 200
-# The id comes first, because the table is kept in its order: ids are hashes, so that this is a shuffle.
+# Seconds between two commits: what a kill costs. A commit waits for the disk.
+_PATIENCE = 1.0
+# Rows lie in the order in which they came, and only the index in that of the ids: to write hashes in their order would
+# touch a page of its own for every row.
 _TABLES = """
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS drafts (
     id TEXT PRIMARY KEY, line INTEGER NOT NULL, speaker TEXT, cell TEXT NOT NULL, fragment TEXT NOT NULL
-) WITHOUT ROWID;
+);
 """
 
 
@@ -36,10 +38,10 @@ class Drafts:
 
     def __init__(self, path: Path, state: Mapping[str, str]) -> None:
         self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
-        self._waiting = 0
+        self._committed = 0.0
         try:
-            # 64 MiB of pages: rows come in random order.
-            self._database.executescript("PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -65536;" + _TABLES)
+            # 16 MiB of pages.
+            self._database.executescript("PRAGMA locking_mode = EXCLUSIVE; PRAGMA cache_size = -16384;" + _TABLES)
             self._database.execute("BEGIN EXCLUSIVE")
             before = dict(self._database.execute("SELECT name, value FROM state"))
             for name, value in state.items():
@@ -95,8 +97,7 @@ class Drafts:
         """
         row = (fragment["id"], line, fragment.get("speaker"), json.dumps(cell), json.dumps(fragment))
         self._database.execute("INSERT INTO drafts VALUES (?, ?, ?, ?, ?)", row)
-        self._waiting += 1
-        if self._waiting >= _BATCH:
+        if time.monotonic() - self._committed > _PATIENCE:
             self._commit()
 
     def by_speaker(self) -> Iterator[tuple[str | None, Cell, int]]:
@@ -106,11 +107,11 @@ class Drafts:
             yield speaker, Cell(*json.loads(cell)), count
 
     def by_id(self) -> Iterator[tuple[Cell, dict[str, Any]]]:
-        """Yield cell and JSON object of every fragment in the order of their ids."""
+        """Yield cell and JSON object of every fragment in the order of their ids, which are hashes: shuffled."""
         for cell, fragment in self._database.execute("SELECT cell, fragment FROM drafts ORDER BY id"):
             yield Cell(*json.loads(cell)), json.loads(fragment)
 
     def _commit(self) -> None:
         self._database.execute("COMMIT")
         self._database.execute("BEGIN EXCLUSIVE")
-        self._waiting = 0
+        self._committed = time.monotonic()

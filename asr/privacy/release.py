@@ -317,7 +317,7 @@ def _state(source: Path, key: bytes, options: ReleaseOptions) -> dict[str, str]:
     digest = hashlib.sha256()
     try:
         with source.open("rb") as handle:
-            while block := handle.read(1 << 20):
+            while block := handle.read(1 << 16):
                 digest.update(block)
     except OSError as error:
         raise ManifestError(f"the manifest cannot be read: {error.strerror or error}", source) from error
