@@ -46,17 +46,19 @@ def pseudonymise(
     options = ReleaseOptions(k=k, keep=frozenset(keep), audio=audio, root=root)
     errors: list[ManifestError] = []
     details: dict[str, JsonValue] = {"key": fingerprint(secret), "k": k, "audio": audio}
-    with open_record().during("pseudonymise", why=why, manifests=[manifest], details=details) as outcome:
-        with Console(stderr=True).status("pseudonymising"):
-            report = make_release(manifest, output, secret, options, errors)
-        outcome.manifests.append(output / MANIFEST)
-        outcome.details |= report.counts()
+    try:
+        with open_record().during("pseudonymise", why=why, manifests=[manifest], details=details) as outcome:
+            with Console(stderr=True).status("pseudonymising"):
+                report = make_release(manifest, output, secret, options, errors)
+            outcome.manifests.append(output / MANIFEST)
+            outcome.details |= report.counts()
+    finally:  # they may be why nothing can be released
+        for error in errors:
+            typer.echo(f"skipped: {error}", err=True)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
     else:
         _show(report, output)
-    for error in errors:
-        typer.echo(f"skipped: {error}", err=True)
     if report.skipped > len(errors):
         typer.echo(f"… and {report.skipped - len(errors)} more lines", err=True)
     raise typer.Exit(1 if report.skipped else 0)

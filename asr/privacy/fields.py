@@ -1,7 +1,7 @@
 """A fragment's fields without who speaks and when: pseudonyms for ids, months for days, no key that nobody vouched for.
 
 Dates of consent move to the edge of a month on the side that allows less: permission begins later, ends earlier, and
-is withdrawn earlier. The words themselves stay as they are.
+is withdrawn earlier. What was said and what annotators heard in it stays as it is; so do corpus, split and licence.
 """
 
 from __future__ import annotations

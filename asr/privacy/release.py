@@ -217,7 +217,9 @@ class _Release:
             except ManifestError as error:
                 self.skipped += 1
                 if len(self.errors) < _KEPT_ERRORS:
-                    self.errors.append(error)
+                    # A change does not know where its fragment stands.
+                    placed = error if error.line else ManifestError(str(error), self.source, number)
+                    self.errors.append(placed)
 
     def _draft_one(self, number: int, fragment: Fragment) -> None:
         told = pseudonymous(fragment, self.key, self.options.keep, self.dropped)

@@ -77,6 +77,14 @@ def test_what_fails_is_a_sentence(manifest: Path, tmp_path: Path) -> None:
     assert [entry.details.get("stage") for entry in open_record().entries()] == ["begin", "failed"]
 
 
+def test_why_nothing_is_left_is_said(manifest: Path, tmp_path: Path) -> None:
+    for path in tmp_path.glob("audio/*.wav"):
+        path.unlink()
+    code, _, err = run(manifest, tmp_path / "release", "--key", tmp_path / "key", "--new-key")
+    assert code == 1 and err.count("skipped: there is no such recording") == 12
+    assert "nothing can be released: 0 fragments" in err and "12 lines were skipped" in err
+
+
 def test_lines_that_are_skipped_are_named_and_end_in_1(manifest: Path, tmp_path: Path) -> None:
     manifest.write_text(manifest.read_text() + "{\n")
     code, out, err = run(manifest, tmp_path / "release", "--key", tmp_path / "key", "--new-key")
