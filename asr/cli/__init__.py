@@ -10,7 +10,11 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+<<<<<<< HEAD
 from asr.cli import audit, manifests, models, pictures, transcribe
+=======
+from asr.cli import manifests, models, pictures, pseudonymise, transcribe
+>>>>>>> adbb4f41e8000807d247d6d83d582dd28cd97b0f
 from asr.errors import AsrError
 
 
@@ -52,6 +56,7 @@ app.command("interpolate")(models.interpolate)
 app.command("calibrate")(models.calibrate)
 app.command("import")(manifests.import_corpus)
 app.command("validate")(manifests.validate)
+app.command("pseudonymise")(pseudonymise.pseudonymise)
 app.command("split")(manifests.split)
 app.command("stats")(manifests.stats)
 app.command("schema")(manifests.schema)
