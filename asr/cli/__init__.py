@@ -10,11 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-<<<<<<< HEAD
-from asr.cli import audit, manifests, models, pictures, transcribe
-=======
-from asr.cli import manifests, models, pictures, pseudonymise, transcribe
->>>>>>> adbb4f41e8000807d247d6d83d582dd28cd97b0f
+from asr.cli import audit, manifests, models, pictures, pseudonymise, transcribe
 from asr.errors import AsrError
 
 
