@@ -38,7 +38,8 @@ class FieldSource:
     map: Mapping[str, str | None] | None = None
 
 
-def _bare_name(value: object) -> object:
+def bare_name(value: object) -> object:
+    """Read the bare name of a field as a source without a table."""
     return {"field": value} if isinstance(value, str) else value
 
 
@@ -54,7 +55,7 @@ class JsonlOptions:
     """
 
     manifest: str = "manifest.jsonl"
-    fields: Mapping[str, Annotated[FieldSource, BeforeValidator(_bare_name)]] = field(default_factory=dict)
+    fields: Mapping[str, Annotated[FieldSource, BeforeValidator(bare_name)]] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -119,7 +120,7 @@ def _fragment(
         if source.field not in row:
             continue
         value = row[source.field]
-        data[name], known = _translate(value, source.map) if source.map is not None else (_plain(name, value), True)
+        data[name], known = translate(value, source.map) if source.map is not None else (_plain(name, value), True)
         if not known:
             unmapped[name] = value
         elif source.map is not None and value != data[name]:
@@ -136,7 +137,7 @@ def _fragment(
     return Fragment.from_dict(data | {"custom": custom})
 
 
-def _translate(value: object, table: Mapping[str, str | None]) -> tuple[str | None, bool]:
+def translate(value: object, table: Mapping[str, str | None]) -> tuple[str | None, bool]:
     """Return our value, and whether the table knew theirs."""
     if value is None or value == "":
         return None, True
