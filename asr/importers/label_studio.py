@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
@@ -26,6 +26,8 @@ AUDIO_KEY = "audio"
 # The address under which Label Studio serves files of its own machine.
 LOCAL_FILES = "/data/local-files/"
 UPLOADS = "/data/upload/"
+# Label Studio nests a dozen deep, and a fragment's own values a few more.
+_DEPTH = 100
 # Kinds of controls that are no answer: they name the region itself.
 _REGIONS = ("labels", "audio")
 
@@ -178,13 +180,37 @@ def read_export(path: Path) -> Iterator[Task | ManifestError]:
             if handle.read(64).lstrip()[:1] != b"[":
                 raise ManifestError("this is no Label Studio export; choose the format JSON there, not CSV", path)
             handle.seek(0)
-            for number, item in enumerate(ijson.items(handle, "item", use_float=True), 1):
+            for number, item in enumerate(_items(handle), 1):
                 yield _task(item, number, path)
     except OSError as error:
         raise ManifestError(f"the export cannot be read: {error.strerror or error}", path) from error
-    except (ijson.JSONError, UnicodeDecodeError, ValueError, RecursionError):
+    except (ijson.JSONError, ValueError):  # ValueError: not UTF-8, or nested without end
         after = f"after task {number}" if number else "at its beginning"
         yield ManifestError(f"the export is damaged or cut short {after}; export it again", path)
+
+
+def _items(handle: BinaryIO) -> Iterator[Any]:
+    """Yield the values of an array.
+
+    `ijson.items` does the same, four times as fast, and takes the whole process with it where brackets nest deeply.
+
+    Raises:
+        ValueError: The array is no JSON, or nested more than `_DEPTH` deep.
+    """
+    import ijson
+
+    depth = 0
+    builder = ijson.ObjectBuilder()
+    for event, value in ijson.basic_parse(handle, use_float=True):
+        depth -= event in ("end_map", "end_array")
+        if depth or event not in ("start_array", "end_array"):  # those of the array itself
+            builder.event(event, value)
+            if depth == 1 and event not in ("start_map", "start_array", "map_key"):
+                yield builder.value
+                builder = ijson.ObjectBuilder()
+        depth += event in ("start_map", "start_array")
+        if depth > _DEPTH:
+            raise ValueError(f"nested more than {_DEPTH} deep")
 
 
 def _task(item: Any, number: int, path: Path) -> Task | ManifestError:
