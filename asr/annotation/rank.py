@@ -12,6 +12,10 @@ from asr.errors import ConfigError
 from asr.fragment import Fragment
 from asr.transcript import Transcript
 
+COUNT = 200
+PER_SPEAKER = 20
+RARITY = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class RankOptions:
@@ -24,9 +28,9 @@ class RankOptions:
             counts twice as much. Conneau and Lample (2019) smooth the sampling of languages so, with 0.5.
     """
 
-    count: int = 200
-    per_speaker: int = 20
-    rarity: float = 0.5
+    count: int = COUNT
+    per_speaker: int = PER_SPEAKER
+    rarity: float = RARITY
 
     def __post_init__(self) -> None:
         """Check the values.

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from asr.metrics import is_runaway
 from asr.transcript import UNKNOWN, Transcript
 
 
@@ -50,6 +49,8 @@ def uncertainty(transcript: Transcript) -> Uncertainty:
 
 
 def _words(transcript: Transcript) -> float:
+    from asr.metrics import is_runaway  # which loads much that `asr --help` does not need
+
     if not transcript.text.strip() or is_runaway(transcript.text):
         return 1.0
     # Segments by their length: the transcript does not say how many tokens each has.

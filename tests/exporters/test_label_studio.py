@@ -21,9 +21,7 @@ seconds = st.floats(0, 1e4, allow_nan=False)
 length = st.floats(1e-3, 1e3, allow_nan=False)
 json_value = st.recursive(st.none() | st.booleans() | st.integers(-(2**53), 2**53) | text, lambda inner: (
     st.lists(inner, max_size=2) | st.dictionaries(text, inner, max_size=2)), max_leaves=4)  # fmt: skip
-custom = st.dictionaries(
-    text.filter(lambda key: key not in {*Fragment.model_fields, "end"}), json_value, max_size=3
-)
+custom = st.dictionaries(text.filter(lambda key: key not in {*Fragment.model_fields, "end"}), json_value, max_size=3)
 
 
 @st.composite
@@ -54,7 +52,9 @@ def test_a_round_trip_loses_nothing(tmp_path: Path, made: list[Fragment]) -> Non
 
 
 def test_a_part_of_a_recording_is_a_region(tmp_path: Path) -> None:
-    one = Fragment(id="a", audio=str(tmp_path / "b/c d.wav"), text="oui", language="fr", start=1.5, duration=2.0, tune="rise")
+    one = Fragment(
+        id="a", audio=str(tmp_path / "b/c d.wav"), text="oui", language="fr", start=1.5, duration=2.0, tune="rise"
+    )
     export_label_studio([one], tmp_path / "tasks.json")
     (task,) = json.loads((tmp_path / "tasks.json").read_text())
     assert task["data"]["audio"] == "/data/local-files/?d=b/c%20d.wav"
@@ -67,7 +67,7 @@ def test_a_part_of_a_recording_is_a_region(tmp_path: Path) -> None:
 
 
 def test_choices_and_written_answers_have_their_kinds() -> None:
-    made = results({name: ("x",) for name in (*ANSWERED, CANNOT_TELL_CONTROL)})
+    made = results(dict.fromkeys((*ANSWERED, CANNOT_TELL_CONTROL), ("x",)))
     assert {item["from_name"]: item["type"] for item in made} == {
         "text": "textarea", "dialect": "choices", "intonation": "choices", "tune": "choices", "emphasis": "textarea",
         "expressions": "textarea", "cannot_tell": "choices",

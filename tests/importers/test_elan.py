@@ -111,7 +111,9 @@ def test_attacks_are_refused_and_the_next_file_is_read(tmp_path: Path) -> None:
     secret.write_text(SECRET)
     root = tmp_path / "corpus"
     for name, attack in ATTACKS.items():
-        entity = "&l9;" if "laughs" in name else "&x;" * 1000 if name == "quadratic" else "&x;" if "SECRET" in attack else ""
+        entity = (
+            "&l9;" if "laughs" in name else "&x;" * 1000 if name == "quadratic" else "&x;" if "SECRET" in attack else ""
+        )
         entity = "" if name == "parameter" else entity
         head, _, rest = EAF.partition("<ANNOTATION_DOCUMENT")
         text = head + attack.replace("SECRET", str(secret)) + "<ANNOTATION_DOCUMENT" + rest.replace("oui", entity)

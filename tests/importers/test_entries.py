@@ -1,4 +1,4 @@
-"""Labels as entries of controls, and back: what is shown and left alone changes nothing, what is changed is looked up."""
+"""Labels as entries of controls, and back: what is left alone changes nothing, what is changed is looked up."""
 
 import pytest
 from hypothesis import given, settings
@@ -28,7 +28,10 @@ def test_entries() -> None:
         "emphasis": ("et",),
         "expressions": ("toi = tu",),
     }
-    assert entries_of(SAID.replace(text="la la la", emphasis=(0, 2), expressions=()))["emphasis"] == ("la (1)", "la (3)")
+    assert entries_of(SAID.replace(text="la la la", emphasis=(0, 2), expressions=()))["emphasis"] == (
+        "la (1)",
+        "la (3)",
+    )
     assert entries_of(BASE) == {}
 
 
@@ -43,7 +46,10 @@ def test_answers_that_change_nothing_change_nothing(data: st.DataObject) -> None
     count = len(text.split())
     index = st.integers(0, max(count - 1, 0))
     expression = st.builds(
-        Expression, text=st.text(min_size=1, max_size=5), standard=st.none() | st.text(max_size=4), start_word=st.none() | index
+        Expression,
+        text=st.text(min_size=1, max_size=5),
+        standard=st.none() | st.text(max_size=4),
+        start_word=st.none() | index,
     )
     fragment = BASE.replace(
         text=text,
@@ -92,7 +98,12 @@ def test_emphasised_words(entries: tuple[str, ...], found: tuple[int, ...], lost
 
 
 def test_what_nobody_can_tell_is_noted_and_comes_back() -> None:
-    entries = {"text": ("oui",), "dialect": ("cannot tell",), "tune": ("rise",), "cannot_tell": ("emphasis", "nonsense")}
+    entries = {
+        "text": ("oui",),
+        "dialect": ("cannot tell",),
+        "tune": ("rise",),
+        "cannot_tell": ("emphasis", "nonsense"),
+    }
     made = answered(SAID, entries)
     assert (made.dialect, made.intonation, made.tune, made.emphasis) == (None, None, "rise", ())
     assert made.custom == {"mic": "phone", "cannot_tell": ["dialect", "emphasis"]}

@@ -17,7 +17,9 @@ from asr.importers.label_studio import LabelStudioOptions, audio_path, import_la
 EXTRAS = {"lead_time": 12.5, "ground_truth": False, "drafts": [], "unique_id": "15f2", "parent_prediction": None}
 
 
-def item(name: str, kind: str, *values: str, span: tuple[float, float] | None = None, region: str = "r") -> dict[str, Any]:
+def item(
+    name: str, kind: str, *values: str, span: tuple[float, float] | None = None, region: str = "r"
+) -> dict[str, Any]:
     key = {"textarea": "text"}.get(kind, kind)
     value: dict[str, Any] = {key: list(values)}
     if span:
@@ -128,8 +130,10 @@ def test_broken_tasks_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     found = run(tmp_path, *tasks)
     assert [item.id for item in found if isinstance(item, Fragment)] == ["a", "b", "z"]
     faults = [str(item) for item in found if isinstance(item, ManifestError)]
-    expected = ["item 2 is no task", "task 2|item 3", "task 3 has no list", "annotation 1 of task 4", "annotation 1 of task 5",
-                "task 6: .*id", "task 7: the path of its recording leads out", "task 8: its recording lies on another machine",
+    expected = ["item 2 is no task", "task 2|item 3", "task 3 has no list", "annotation 1 of task 4",
+                "annotation 1 of task 5",
+                "task 6: .*id", "task 7: the path of its recording leads out",
+                "task 8: its recording lies on another machine",
                 "task 9: its region ends at 1 s", "task 10: .*language", "task 11: it names no recording"]  # fmt: skip
     assert len(faults) == len(expected)
     for fault, pattern in zip(faults, expected, strict=True):

@@ -62,7 +62,9 @@ def test_what_our_writers_write_comes_back(tmp_path: Path, kind: str) -> None:
     transcript = Transcript("a", "", "fr", None, 9.0, segments)
     (file,) = write_transcript(transcript, tmp_path / "a", [kind])
     found = run(tmp_path, file.name, file.read_text("utf-8"))
-    assert told(found) == [(n + 0.25, n + 1.0, text) for n, text in enumerate(texts[:2] + ["un -> deux", "n°3 suite", "-"])]
+    assert told(found) == [
+        (n + 0.25, n + 1.0, text) for n, text in enumerate([*texts[:2], "un -> deux", "n°3 suite", "-"])
+    ]
 
 
 @pytest.mark.parametrize(

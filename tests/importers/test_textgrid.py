@@ -30,7 +30,9 @@ def save(path: Path, kind: str, *tiers: tuple[str, list[tuple[float, float, str]
 def test_both_forms(tmp_path: Path, kind: str) -> None:
     save(tmp_path / "a.TextGrid", kind, ("A", [(0.5, 1.5, 'il a dit "oui"'), (2, 3, "ça va ?")]), ("B", [(1, 2, "ah")]))
     assert list(import_textgrid(tmp_path, OPTIONS)) == [
-        Fragment(id=name, audio=str(tmp_path / "a.wav"), text=text, language="fr", start=start, duration=1.0, speaker=who)
+        Fragment(
+            id=name, audio=str(tmp_path / "a.wav"), text=text, language="fr", start=start, duration=1.0, speaker=who
+        )
         for name, text, start, who in (
             ("a/t1-00000500", 'il a dit "oui"', 0.5, "A"),
             ("a/t1-00002000", "ça va ?", 2.0, "A"),
@@ -59,7 +61,9 @@ def test_praats_own_layout(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-labels = st.lists(st.text(st.characters(categories=("L", "N", "P", "Zs")), min_size=1, max_size=12), min_size=1, max_size=6)
+labels = st.lists(
+    st.text(st.characters(categories=("L", "N", "P", "Zs")), min_size=1, max_size=12), min_size=1, max_size=6
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
