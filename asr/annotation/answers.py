@@ -110,7 +110,7 @@ def merge_answers(
         report.agreement.add({annotator: made for annotator, (_, made) in own.items()})
         decided = _Decision(fragment, own, adjudicator)
         if decided.conflicts:
-            report.conflicting.update(decided.conflicts)
+            report.conflicting.update(decided.conflicts.keys())
             report.conflicts.append(fragment.replace(custom=fragment.custom | {"conflicts": decided.conflicts}))
         elif not (made := decided.fragment()).text.strip():
             report.untold += 1
