@@ -17,8 +17,13 @@ from typing import Any, Literal
 from asr.errors import ManifestError
 from asr.fragment import Fragment
 from asr.importers.asterisk import AsteriskOptions, import_asterisk
+from asr.importers.elan import import_elan
 from asr.importers.jsonl import JsonlOptions, import_jsonl
+from asr.importers.label_studio import LabelStudioOptions, import_label_studio
+from asr.importers.subtitles import SubtitleOptions, import_subtitles
 from asr.importers.synthetic import SyntheticOptions, import_synthetic
+from asr.importers.textgrid import import_textgrid
+from asr.importers.tiers import TierOptions
 
 Row = Fragment | ManifestError
 """A row of a corpus: its fragment, or what is wrong with it."""
@@ -47,6 +52,10 @@ class Importer:
 
 IMPORTERS: dict[str, Importer] = {
     "asterisk": Importer(import_asterisk, AsteriskOptions, source="made"),
+    "elan": Importer(import_elan, TierOptions),
     "jsonl": Importer(import_jsonl, JsonlOptions),
+    "label_studio": Importer(import_label_studio, LabelStudioOptions, source="file"),
+    "subtitles": Importer(import_subtitles, SubtitleOptions),
     "synthetic": Importer(import_synthetic, SyntheticOptions, source="made"),
+    "textgrid": Importer(import_textgrid, TierOptions),
 }
