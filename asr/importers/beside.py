@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -75,7 +76,13 @@ def find_files(folder: Path, *endings: str) -> Iterator[Path]:
 
 def lies_in(path: Path, folder: Path) -> bool:
     """Whether a path, its links followed, is under a folder."""
-    return path.resolve().is_relative_to(folder.resolve())
+    return path.resolve().is_relative_to(_real(folder))
+
+
+@lru_cache(maxsize=16)
+def _real(folder: Path) -> Path:
+    # Asked for every row of a corpus.
+    return folder.resolve()
 
 
 def read_bytes(path: Path) -> bytes:

@@ -41,7 +41,7 @@ def fragments(draw: st.DrawFn) -> Fragment:
     )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(fragments(), max_size=4))
 def test_a_round_trip_loses_nothing(tmp_path: Path, made: list[Fragment]) -> None:
     placed = [item.replace(audio=item.audio.replace("/ROOT", str(tmp_path))) for item in made]

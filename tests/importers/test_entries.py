@@ -39,7 +39,7 @@ label = st.none() | st.sampled_from(["fr-BE", "rise", "x = y"])
 words = st.lists(st.text(min_size=1, max_size=4).filter(str.strip), max_size=6).map(" ".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_answers_that_change_nothing_change_nothing(data: st.DataObject) -> None:
     text = data.draw(words | st.text(max_size=8))
