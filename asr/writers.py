@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -35,6 +36,21 @@ def write_transcript(transcript: Transcript, stem: str | Path, formats: Iterable
         with atomic_write(path) as handle:
             handle.write(content)
     return tuple(path for path, _ in contents)
+
+
+def output_stem(fragment: str, folder: str | Path) -> str | None:
+    """Return the path, without an ending, of the files that belong to a fragment.
+
+    Args:
+        fragment: Its id, in which ``/`` makes folders.
+        folder: Where they go.
+
+    Returns:
+        None for an id that names no file under the folder.
+    """
+    parts = [part for part in fragment.split("/") if part not in ("", ".")]
+    # Not by pathlib, which would intern every part of every id.
+    return None if not parts or ".." in parts else os.path.join(folder, *parts)  # noqa: PTH118
 
 
 def check_formats(formats: Iterable[str]) -> None:

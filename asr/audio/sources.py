@@ -26,6 +26,13 @@ END_TOLERANCE = 0.1
 _SHORTFALL = 0.01
 # Seconds decoded before the wanted frame, for a lossy decoder to settle.
 _PREROLL = 0.5
+# What is taken for audio in a folder; a file that is named itself may end as it likes.
+# fmt: off
+AUDIO_ENDINGS = frozenset({
+    ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".g722", ".m4a", ".mka", ".mkv", ".mov", ".mp3", ".mp4",
+    ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma",
+})
+# fmt: on
 # Formats without a header, which only the file's ending can tell.
 _RAW_FORMATS = {".g722": "g722"}
 # libsndfile 1.2 reads these in one go only: each further read seeks, and that breaks an mp3 for up to 40 ms, loses the

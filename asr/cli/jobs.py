@@ -7,16 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr.audio import AUDIO_ENDINGS
 from asr.errors import ConfigError, ManifestError
 from asr.fragment import Fragment, read_numbered
-
-# What is taken for audio in a folder; a file that is named itself may end as it likes.
-# fmt: off
-AUDIO_ENDINGS = frozenset({
-    ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".g722", ".m4a", ".mka", ".mkv", ".mov", ".mp3", ".mp4",
-    ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma",
-})
-# fmt: on
+from asr.writers import output_stem
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +120,14 @@ def _in_manifest(manifest: Path, output_dir: Path) -> Iterator[Job | ManifestErr
         if isinstance(item, ManifestError):
             yield item
             continue
-        parts = [part for part in item.id.split("/") if part not in ("", ".")]
-        if not parts or ".." in parts:
+        stem = output_stem(item.id, output_dir)
+        if stem is None:
             yield ManifestError(
                 f"fragment id {item.id!r} cannot name a file under the output folder; ids hold no '..'",
                 manifest,
                 number,
             )
             continue
-        # Not by pathlib, which would intern every part of every id.
-        stem = os.path.join(output_dir, *parts)  # noqa: PTH118
         yield Job(item, f"fragment {item.id!r} ({manifest}:{number})", stem)
 
 

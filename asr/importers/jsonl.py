@@ -38,7 +38,8 @@ class FieldSource:
     map: Mapping[str, str | None] | None = None
 
 
-def _bare_name(value: object) -> object:
+def bare_name(value: object) -> object:
+    """Read the bare name of a field as a source without a table."""
     return {"field": value} if isinstance(value, str) else value
 
 
@@ -54,7 +55,7 @@ class JsonlOptions:
     """
 
     manifest: str = "manifest.jsonl"
-    fields: Mapping[str, Annotated[FieldSource, BeforeValidator(_bare_name)]] = field(default_factory=dict)
+    fields: Mapping[str, Annotated[FieldSource, BeforeValidator(bare_name)]] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,7 +71,7 @@ class JsonlOptions:
             raise ConfigError(f"{min(both)!r} stands in 'fields' and in 'constants'; keep one of them")
 
 
-def import_jsonl(root: Path, options: JsonlOptions) -> Iterator[Fragment]:
+def import_jsonl(root: Path, options: JsonlOptions) -> Iterator[Fragment | ManifestError]:
     """Stream the fragments of a foreign manifest; every key of theirs survives in ``custom``.
 
     Args:
@@ -78,10 +79,10 @@ def import_jsonl(root: Path, options: JsonlOptions) -> Iterator[Fragment]:
         options: Names and tables.
 
     Yields:
-        One fragment per line.
+        One fragment per line, or the error of a line that is broken or lacks what a fragment needs.
 
     Raises:
-        ManifestError: A line is broken, or lacks what a fragment needs.
+        ManifestError: There is no such manifest, or it cannot be read.
         ConfigError: The recipe names a field that no line has.
     """
     manifest = root / options.manifest
@@ -92,14 +93,14 @@ def import_jsonl(root: Path, options: JsonlOptions) -> Iterator[Fragment]:
     seen: set[str] = set()
     for number, row in read_objects(manifest):
         if isinstance(row, ManifestError):
-            raise row
+            yield row
+            continue
         missing -= row.keys()
         seen |= row.keys()
         try:
-            fragment = _fragment(row, sources, options.constants, folder)
+            yield _fragment(row, sources, options.constants, folder)
         except ManifestError as error:
-            raise ManifestError(str(error), manifest, number) from error
-        yield fragment
+            yield ManifestError(str(error), manifest, number)
     if missing and seen:
         raise ConfigError(
             f"the recipe takes a value from {min(missing)!r}, which no line of {manifest} has; "
@@ -119,7 +120,7 @@ def _fragment(
         if source.field not in row:
             continue
         value = row[source.field]
-        data[name], known = _translate(value, source.map) if source.map is not None else (_plain(name, value), True)
+        data[name], known = translate(value, source.map) if source.map is not None else (_plain(name, value), True)
         if not known:
             unmapped[name] = value
         elif source.map is not None and value != data[name]:
@@ -136,7 +137,7 @@ def _fragment(
     return Fragment.from_dict(data | {"custom": custom})
 
 
-def _translate(value: object, table: Mapping[str, str | None]) -> tuple[str | None, bool]:
+def translate(value: object, table: Mapping[str, str | None]) -> tuple[str | None, bool]:
     """Return our value, and whether the table knew theirs."""
     if value is None or value == "":
         return None, True
