@@ -149,8 +149,14 @@ def decode(
         ),
         bias,
     )
-    results: list[DecodingResult] = list(task.run(encoded.states))
+    results = [_text_alone(result, task) for result in task.run(encoded.states)]
     return results if bias is None else [_without_bonus(result, task, bias) for result in results]
+
+
+def _text_alone(result: DecodingResult, task: _FragmentDecoding) -> DecodingResult:
+    # As `whisper.transcribe` has it: a model may write the token of a language in the middle of a text.
+    text = task.tokenizer.decode([token for token in result.tokens if token < task.tokenizer.eot]).strip()
+    return replace(result, text=text)
 
 
 def _without_bonus(result: DecodingResult, task: _FragmentDecoding, bias: ExpressionBias) -> DecodingResult:

@@ -102,7 +102,8 @@ def question_log_odds(model: DialectWhisper, encoded: Encoded, texts: Sequence[s
     prompt = [*tokenizer.sot_sequence_including_notimestamps]
     # What is too long for the decoder loses its beginning.
     room = whisper.dims.n_text_ctx - len(prompt)
-    rows = [torch.tensor(prompt + tokenizer.encode(" " + _parts(text).words.strip())[-room:]) for text in texts]
+    spoken = [tokenizer.encode(" " + _parts(text).words.strip(), disallowed_special=()) for text in texts]
+    rows = [torch.tensor(prompt + words[-room:]) for words in spoken]
     # The padding is never seen: it follows the last word.
     tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(model.device)
     last = torch.tensor([len(row) - 1 for row in rows], device=model.device)

@@ -11,6 +11,7 @@ import whisper
 from torch import Tensor
 from whisper.decoding import DecodingOptions
 from whisper.model import Whisper
+from whisper.tokenizer import get_tokenizer
 
 from asr.errors import ConfigError
 from asr.inference.decoding import DecodeOptions, decode, detect_language, sayable_tokens
@@ -69,9 +70,11 @@ def test_a_batch_is_decoded_as_whisper_decodes_each(model: DialectWhisper, optio
     theirs = [whisper.decode(model.whisper, mel, asked) for mel in mels()]
     ours = decode(model, encode(model, clips()), "de", options)
     assert len({tuple(result.tokens) for result in theirs}) == len(SECONDS)
+    tokenizer = get_tokenizer(multilingual=True)
     for our, their in zip(ours, theirs, strict=True):
         assert our.tokens == their.tokens
-        assert (our.text, our.language) == (their.text, "de")
+        written = [token for token in their.tokens if token < tokenizer.eot]  # as `whisper.transcribe` does
+        assert (our.text, our.language) == (tokenizer.decode(written).strip(), "de")
         assert our.avg_logprob == pytest.approx(their.avg_logprob, abs=1e-4)
         assert our.no_speech_prob == pytest.approx(their.no_speech_prob, rel=1e-3)
         assert our.compression_ratio == their.compression_ratio
@@ -119,6 +122,21 @@ def test_in_a_tight_window_neighbours_do_not_matter(model: DialectWhisper, beam_
     alone = [decode(model, encode(model, [clip]), "fr", options)[0] for clip in clips()]
     assert [result.tokens for result in together] == [result.tokens for result in alone]
     assert [result.tokens for result in together] != [result.tokens for result in padded]
+
+
+@torch.inference_mode()
+def test_a_token_that_is_no_text_stays_out_of_it(model: DialectWhisper, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = get_tokenizer(multilingual=True)
+    said = [*tokenizer.encode(" oui"), tokenizer.to_language_token("fr"), *tokenizer.encode(" non"), tokenizer.eot]
+    left = iter(said)
+
+    def logits(self: DialectWhisper, hidden: Tensor) -> Tensor:
+        return torch.nn.functional.one_hot(torch.tensor([next(left)]), self.whisper.dims.n_vocab).float()[:, None] * 99
+
+    monkeypatch.setattr(DialectWhisper, "logits", logits)
+    (result,) = decode(model, encode(model, clips()[:1]), "fr")
+    assert result.tokens == said[:-1]
+    assert result.text == "oui non"
 
 
 @torch.inference_mode()

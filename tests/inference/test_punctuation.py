@@ -89,7 +89,7 @@ def test_log_odds_are_those_of_whispers_own_decoder(model: DialectWhisper, voice
 @pytest.mark.parametrize("language", ["ja", "ar", "el", "ur", "fr"])
 def test_other_scripts_and_endless_texts_have_odds(model: DialectWhisper, voice: Voice, language: str) -> None:
     found = question_log_odds(
-        model, encoded(model, [voice(1.0), voice(1.0, 1)]), ["はい\ufffd" * 600, "はい"], language
+        model, encoded(model, [voice(1.0), voice(1.0, 1)]), ["はい\ufffd" * 600, "<|fr|>はい"], language
     )
     assert np.isfinite(found).all()
 
