@@ -1,0 +1,213 @@
+"""Names of people: after what announces them ("je m'appelle", "my name is", "Madame"), and first names by a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from asr.privacy.spans import Span, Word, over
+from asr.privacy.vocabulary import STOP_WORDS, STREETS, first_names, last_names, plain_first_names
+
+# Sure: a name follows. Asked for as they are cut into words, without their apostrophes.
+_ANNOUNCED = {
+    "fr": (
+        "m appelle", "s appelle", "m appellent", "mon nom est", "mon nom c est", "mon nom de famille est", "prénom est",
+        "prénom c est", "nom de famille c est", "moi c est", "moé c est", "au nom de", "s appellent", "nommé", "nommée",
+    ),
+    "en": (
+        "name is", "name s", "names", "i m called", "is called", "am called", "are called", "they call me", "known as",
+        "myself", "holder", "name was",
+    ),
+}  # fmt: skip
+# A name may follow, if the word is one.
+_SUGGESTED = {
+    "fr": (
+        "c est", "je suis", "chuis", "chu", "j suis", "ici", "appelez moi", "appelle moi", "m appeler", "voici", "parler à",
+        "demande à", "demandez", "appelez", "appelle", "pour", "avec", "chez", "à",
+    ),
+    "en": (
+        "i am", "i m", "this is", "it s", "call me", "it is", "tis", "speak to", "speaking to", "talk to", "ask", "ask for",
+        "here is", "meet", "calling for", "with", "for", "to",
+    ),
+}  # fmt: skip
+_RELATIVES = {
+    "fr": frozenset(
+        "sœur soeur frère mère père mari femme fils fille cousin cousine copain copine collègue voisin voisine ami amie oncle "
+        "tante tonton tata mamie papi belle-sœur beau-frère neveu nièce patron patronne".split()
+    ),
+    "en": frozenset(
+        "sister brother brither mother father husband wife son daughter cousin friend colleague neighbour neighbor uncle aunt "
+        "auntie boyfriend girlfriend partner nephew niece boss mate granny".split()
+    ),
+}
+_TITLES = {
+    "fr": frozenset("monsieur madame mademoiselle mme mlle mr docteur dr maître maitre professeur sœur".split()),
+    "en": frozenset("mr mrs ms miss mister missus doctor dr professor sir reverend".split()),
+}
+# Said after the name.
+_FOLLOWED = {"fr": ("à l appareil",), "en": ("speaking", "here", "on the line", "calling")}
+_PARTICLES = frozenset({"de", "du", "des", "la", "le", "van", "von", "den", "der", "el", "al", "ben", "bin", "d", "l", "o", "n", "mac", "mc"})
+_LONGEST = 5
+_FAMILY = frozenset({"mac", "mc", "o", "ben", "van", "von", "le", "el", "al"})
+
+
+def names(words: Sequence[Word], language: str, spelled: Sequence[Span] = ()) -> list[Span]:
+    """Find names of people.
+
+    Args:
+        words: The words of a text.
+        language: ``fr`` or ``en``.
+        spelled: What is spelled in the text: the name stands before it.
+    """
+    finder = _Finder(words, language, spelled)
+    found: list[Span] = []
+    place = 0
+    while place < len(words):
+        span = finder.at(place)
+        if span is None:
+            place += 1
+            continue
+        first, last, score = span
+        found.append(over(words, first, last, "NAME", score))
+        place = last
+    return found
+
+
+class _Finder:
+    """The names of one text.
+
+    Args:
+        words: The text.
+        language: One of `asr.privacy.spans.LANGUAGES`.
+        spelled: As in `names`.
+    """
+
+    def __init__(self, words: Sequence[Word], language: str, spelled: Sequence[Span]) -> None:
+        self.words = words
+        self.language = language
+        # In a text without capitals every word has to do without them; the first word has one anyway.
+        self.cased = any(word.upper and not word.letter for word in words[1:]) or any(
+            word.hard or word.soft for word in words
+        )
+        self.announced = tuple(tuple(phrase.split()) for phrase in _ANNOUNCED[language])
+        self.suggested = tuple(tuple(phrase.split()) for phrase in _SUGGESTED[language])
+        self.followed = tuple(tuple(phrase.split()) for phrase in _FOLLOWED[language])
+        self.first_names = first_names(language)
+        self.plain = plain_first_names(language)
+        self.last_names = last_names(language)
+        places = {word.start: place for place, word in enumerate(words)}
+        self.spelled = {self.nearest_name(places[span.start]) for span in spelled}
+
+    def at(self, place: int) -> tuple[int, int, float] | None:
+        """Return the first word, the word after the last, and the score of a name that begins at a word."""
+        word = self.words[place]
+        elided = word.upper and word.letter and place + 1 < len(self.words) and self.words[place + 1].gap == "'"
+        if elided and not self.words[place + 1].upper:
+            return None
+        if (word.key in STOP_WORDS[self.language] and not elided) or not word.key.isalpha() or word.key in STREETS[self.language]:
+            return None
+        announced = self.after(place, self.announced) or self.after_title(place) or self.after_relative(place)
+        announced = announced or place in self.spelled
+        listed = word.key in self.plain
+        # Between a capital in mid-sentence and a list of names, the one is enough after "my name is" only.
+        if announced and (word.upper if self.cased else True):
+            pass
+        elif announced and word.key in self.first_names:
+            pass
+        elif word.upper or not self.cased:
+            suggested = self.after(place, self.suggested)
+            if word.upper and (listed or (suggested and word.key in self.first_names)):
+                pass
+            elif not self.cased and listed and (suggested or place == 0 or self.named_before_surname(place)):
+                pass
+            elif not (word.upper and place and self.is_followed(self.end(place))):
+                return None
+        else:
+            return None
+        last = self.end(place)
+        if last < len(self.words) and self.words[last].key in STREETS[self.language] and not self.words[last].soft:
+            return None  # "Oxford Street"
+        if not announced and self.in_street_name(place):
+            return None
+        return place, last, 0.85 if announced else 0.6
+
+    def nearest_name(self, place: int) -> int | None:
+        """Return the word with a capital that stands before a word, such as a name before its letters."""
+        for back in range(place - 1, max(-1, place - 1 - _LONGEST), -1):
+            word = self.words[back]
+            if word.upper and not word.letter and word.key not in STOP_WORDS[self.language]:
+                while back and self.words[back - 1].upper and not self.words[back].soft:
+                    if self.words[back - 1].key in STOP_WORDS[self.language]:
+                        break
+                    back -= 1
+                return back
+        return None
+
+    def after(self, place: int, phrases: Sequence[tuple[str, ...]]) -> bool:
+        """Whether one of some phrases stands right before a word, in its sentence."""
+        if place and self.words[place].hard:
+            return False
+        for phrase in phrases:
+            first = place - len(phrase)
+            if first >= 0 and all(
+                self.words[first + offset].key == key for offset, key in enumerate(phrase)
+            ):
+                return True
+        return False
+
+    def after_title(self, place: int) -> bool:
+        """Whether a title stands before a word; the point of "Mr." ends no sentence."""
+        before = self.words[place - 1] if place else None
+        if before is None or before.key not in _TITLES[self.language]:
+            return False
+        return self.words[place].gap.strip() in ("", ".")
+
+    def after_relative(self, place: int) -> bool:
+        """Whether it is said whose sister this is."""
+        return place > 0 and self.words[place - 1].key in _RELATIVES[self.language] and not self.words[place].hard
+
+    def is_followed(self, last: int) -> bool:
+        """Whether what follows says that this was a name."""
+        keys = tuple(word.key for word in self.words[last : last + 3])
+        return any(keys[: len(phrase)] == phrase for phrase in self.followed)
+
+    def named_before_surname(self, place: int) -> bool:
+        """Whether a last name follows at once."""
+        after = self.words[place + 1] if place + 1 < len(self.words) else None
+        return after is not None and after.key in self.last_names and after.gap == " "
+
+    def in_street_name(self, place: int) -> bool:
+        """Whether the word belongs to "la rue Victor Hugo"."""
+        for back in range(place - 1, max(-1, place - 4), -1):
+            if self.words[back + 1].soft:
+                return False
+            if self.words[back].key in STREETS["fr"] and self.language == "fr":
+                return True
+        return False
+
+    def end(self, place: int) -> int:
+        """Return the word after a name that begins at a word."""
+        last = place + 1
+        while last < len(self.words) and last - place < _LONGEST:
+            word = self.words[last]
+            if word.soft or word.hard or not (word.gap in (" ", "-", "'") or word.gap == "\u2011"):
+                break
+            ahead = last
+            while ahead < len(self.words) - 1 and self.words[ahead].key in _PARTICLES and ahead - last < 2:
+                ahead += 1
+            joined = word.gap == "-" or self.words[last - 1].key in _FAMILY
+            if self.words[ahead].soft or not self.continues(ahead, joined, ahead > last):
+                break
+            last = ahead + 1
+        return last
+
+    def continues(self, place: int, joined: bool, after_particle: bool) -> bool:
+        """Whether a word goes on with a name."""
+        word = self.words[place]
+        if word.key in STOP_WORDS[self.language] and not joined:
+            return False
+        if not word.key.isalpha():
+            return False
+        if self.cased:
+            return word.upper
+        known = word.key in self.last_names or word.key in self.first_names
+        return known or (joined and not after_particle)
