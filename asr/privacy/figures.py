@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from asr.privacy.digits import Run, read_group, runs
 from asr.privacy.letters import read_letter
 from asr.privacy.spans import Span, Word, over
+from asr.privacy.vocabulary import STOP_WORDS
 
 # How far before a number, in words, what it is may be said.
 _REACH = 9
@@ -34,7 +35,8 @@ _COUNTED = frozenset(
 )
 _UK_POSTCODE = re.compile(r"[A-Z]{1,2}[0-9][A-Z0-9]?[0-9][A-Z]{2}")
 _CA_POSTCODE = re.compile(r"[A-Z][0-9][A-Z][0-9][A-Z][0-9]")
-_IBAN_START = re.compile(r"(?:FR|BE|CH|LU|DE|GB|IE|ES|IT|NL|PT|MC|AT|MT|DK|SE|NO|FI|PL)[0-9]{2}")
+_COUNTRIES = frozenset("FR BE CH LU DE GB IE ES IT NL PT MC AT MT DK SE NO FI PL".split())
+_IBAN_START = re.compile(rf"(?:{'|'.join(sorted(_COUNTRIES))})[0-9]{{2}}")
 # Groups of an IBAN that are written as one: "GB82", "WEST", "3M".
 _MIXED = re.compile(r"(?=[a-z0-9]*[0-9])(?=[a-z0-9]*[a-z])[a-z0-9]{2,8}")
 
@@ -91,11 +93,12 @@ def _run_span(words: Sequence[Word], run: Run) -> Span | None:
     if _has(keys[-5:], _POSTCODE) and 4 <= count <= 6:
         return over(words, run.first, last, "POSTCODE", 0.9)
     told = _has(keys, _PHONE)
+    parts = len(run.groups)
+    # No price and no year is as long: it is an account's number or a card's.
+    if count >= 14 and parts >= 4 and not run.counting:
+        return over(words, run.first, last, "IBAN" if _has(keys, _IBAN) else "CARD", 0.75)
     if thousands or (run.counting and not told):
         return None
-    parts = len(run.groups)
-    if count >= 14:
-        return over(words, run.first, last, "CARD", 0.75)
     # Seven figures are a number in a town; ten or so are one anywhere.
     if count >= 8 and (parts >= 3 or told or run.digits.startswith("0")):
         return over(words, first, last, "PHONE", 0.85 if told else 0.8)
@@ -109,7 +112,7 @@ def _codes(words: Sequence[Word], language: str) -> Iterator[_Code]:
     place = 0
     while place < len(words):
         text, ahead, pieces = "", place, 0
-        while (piece := _piece(words, ahead, language, inside=bool(text))) is not None:
+        while (piece := _piece(words, ahead, language, text)) is not None:
             if text and words[ahead].hard:
                 break
             text, ahead, pieces = text + piece[0], piece[1], pieces + 1
@@ -118,8 +121,8 @@ def _codes(words: Sequence[Word], language: str) -> Iterator[_Code]:
         place = max(ahead, place + 1)
 
 
-def _piece(words: Sequence[Word], place: int, language: str, inside: bool) -> tuple[str, int] | None:
-    """Read a letter, a number, or a group of both."""
+def _piece(words: Sequence[Word], place: int, language: str, before: str) -> tuple[str, int] | None:
+    """Read a letter, a number, or a group of both, that may go on with what was read before."""
     if place >= len(words):
         return None
     word = words[place]
@@ -129,9 +132,11 @@ def _piece(words: Sequence[Word], place: int, language: str, inside: bool) -> tu
         return group.digits, group.last
     if (letter := read_letter(words, place, language)) is not None and not letter[2]:
         return letter[1], letter[0]
-    # "GB", "WEST": written together, in capitals, which a key no longer has.
-    if word.upper and word.end - word.start == (4 if inside else 2) and word.key.isascii():
+    # "GB" and "WEST" are said as letters but written as words.
+    if not before and word.key.upper() in _COUNTRIES and (word.upper or read_group(words, place + 1, language)):
         return word.key, place + 1
+    if len(word.key) == 4 and word.key.isascii() and word.key.isalpha() and _IBAN_START.match(before.upper()):
+        return None if word.key in STOP_WORDS[language] else (word.key, place + 1)
     return None
 
 

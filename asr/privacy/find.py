@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from asr.errors import MissingExtraError
+from asr.privacy.names import TITLES
 from asr.privacy.spans import LANGUAGES, Span, check_language, cut, resolve
 from asr.privacy.spoken import spoken_spans
 from asr.privacy.vocabulary import STOP_WORDS
@@ -77,7 +78,7 @@ def _trimmed(text: str, start: int, end: int, kind: str, language: str) -> Span 
     """Cut a span to its words; a name to those that can be of one."""
     words = cut(text[start:end])
     if kind == "NAME":
-        while words and (not words[0].upper or words[0].key in STOP_WORDS[language]):
+        while words and (not words[0].upper or words[0].key in STOP_WORDS[language] | TITLES[language]):
             del words[0]
         while words and (not words[-1].upper or words[-1].key in STOP_WORDS[language]):
             del words[-1]

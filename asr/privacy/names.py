@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asr.privacy.spans import Span, Word, over
-from asr.privacy.vocabulary import STOP_WORDS, STREETS, first_names, last_names, plain_first_names
+from asr.privacy.vocabulary import NO_NAMES, STOP_WORDS, STREETS, first_names, last_names, plain_first_names
 
 # Sure: a name follows. Asked for as they are cut into words, without their apostrophes.
 _ANNOUNCED = {
@@ -39,13 +39,18 @@ _RELATIVES = {
         "auntie boyfriend girlfriend partner nephew niece boss mate granny".split()
     ),
 }
-_TITLES = {
+TITLES = {
     "fr": frozenset("monsieur madame mademoiselle mme mlle mr docteur dr maître maitre professeur sœur".split()),
     "en": frozenset("mr mrs ms miss mister missus doctor dr professor sir reverend".split()),
 }
 # Said after the name.
 _FOLLOWED = {"fr": ("à l appareil",), "en": ("speaking", "here", "on the line", "calling")}
 _PARTICLES = frozenset({"de", "du", "des", "la", "le", "van", "von", "den", "der", "el", "al", "ben", "bin", "d", "l", "o", "n", "mac", "mc"})
+# Before these, who speaks or is called says a name, and maybe a last name that no list has.
+_SELF = {
+    "fr": tuple(map(str.split, ("c est", "je suis", "chuis", "j suis", "m appelle", "nom est", "moi c est", "nom c est"))),
+    "en": tuple(map(str.split, ("i am", "i m", "this is", "it s", "name is", "name s", "myself"))),
+}
 _LONGEST = 5
 _FAMILY = frozenset({"mac", "mc", "o", "ben", "van", "von", "le", "el", "al"})
 
@@ -119,7 +124,9 @@ class _Finder:
                 pass
             elif not self.cased and listed and (suggested or place == 0 or self.named_before_surname(place)):
                 pass
-            elif not (word.upper and place and self.is_followed(self.end(place))):
+            elif word.key in NO_NAMES or not ((word.upper and place) or (listed and not self.cased)):
+                return None
+            elif not self.is_followed(self.end(place)):
                 return None
         else:
             return None
@@ -134,7 +141,8 @@ class _Finder:
         """Return the word with a capital that stands before a word, such as a name before its letters."""
         for back in range(place - 1, max(-1, place - 1 - _LONGEST), -1):
             word = self.words[back]
-            if word.upper and not word.letter and word.key not in STOP_WORDS[self.language]:
+            named = word.upper or (not self.cased and word.key[0] == self.words[place].key[0])
+            if named and not word.letter and word.key not in STOP_WORDS[self.language]:
                 while back and self.words[back - 1].upper and not self.words[back].soft:
                     if self.words[back - 1].key in STOP_WORDS[self.language]:
                         break
@@ -157,7 +165,7 @@ class _Finder:
     def after_title(self, place: int) -> bool:
         """Whether a title stands before a word; the point of "Mr." ends no sentence."""
         before = self.words[place - 1] if place else None
-        if before is None or before.key not in _TITLES[self.language]:
+        if before is None or before.key not in TITLES[self.language]:
             return False
         return self.words[place].gap.strip() in ("", ".")
 
@@ -194,20 +202,22 @@ class _Finder:
             ahead = last
             while ahead < len(self.words) - 1 and self.words[ahead].key in _PARTICLES and ahead - last < 2:
                 ahead += 1
-            joined = word.gap == "-" or self.words[last - 1].key in _FAMILY
-            if self.words[ahead].soft or not self.continues(ahead, joined, ahead > last):
+            joined = word.gap == "-" or self.words[last - 1].key in _FAMILY or (ahead > last and word.key in _FAMILY)
+            if self.words[ahead].soft or not self.continues(ahead, joined, last == place + 1):
                 break
             last = ahead + 1
         return last
 
-    def continues(self, place: int, joined: bool, after_particle: bool) -> bool:
+    def continues(self, place: int, joined: bool, second: bool) -> bool:
         """Whether a word goes on with a name."""
         word = self.words[place]
-        if word.key in STOP_WORDS[self.language] and not joined:
-            return False
-        if not word.key.isalpha():
+        if not word.key.isalpha() or (word.key in STOP_WORDS[self.language] and not joined):
             return False
         if self.cased:
             return word.upper
-        known = word.key in self.last_names or word.key in self.first_names
-        return known or (joined and not after_particle)
+        if joined or word.key in self.last_names or word.key in self.first_names:
+            return True
+        # "i am claire bennett from …": a last name that no list has, between a first name and a word that ends it.
+        after = self.words[place + 1].key if place + 1 < len(self.words) else None
+        ends = after is None or after in STOP_WORDS[self.language]
+        return second and ends and len(word.key) > 3 and self.after(place - 1, _SELF[self.language])

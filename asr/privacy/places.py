@@ -106,6 +106,9 @@ def _french_name_end(words: Sequence[Word], place: int, cased: bool) -> int:
             if last >= len(words):
                 break
             word = words[last]
+        # "rue du onze novembre 1918" is a name with its numbers; after others, a number is something else.
+        if named and words[last - 1].key not in MONTHS["fr"] and read_group(words, last, "fr") is not None:
+            break
         if word.key in STOP_WORDS["fr"] or (named and cased and not (word.upper or word.digits)):
             break
         named += 1

@@ -62,7 +62,7 @@ STREETS = {
 """What a street is called by; before its name in French, after it in English."""
 
 # Names that are a place, a feast or a month more often, whatever is said before them.
-_NO_NAMES = frozenset(
+NO_NAMES = frozenset(
     "paris nice london florence chelsea victoria jordan india georgia sydney adelaide austin dallas houston lourdes kent "
     "lincoln valence nancy vienne bristol carolina virginia israel chad china asia africa america europe york berlin milan "
     "roma lyon marseille troy savannah brooklyn bronx kenya ireland england scotland wales france belgique suisse canada "
@@ -92,7 +92,7 @@ def first_names(language: str) -> frozenset[str]:
         MissingExtraError: Faker is not installed.
     """
     names = _names(language, "first")
-    return frozenset(name for name in names if len(name) > 2) - STOP_WORDS[language] - MONTHS[language] - _NO_NAMES
+    return frozenset(name for name in names if len(name) > 2) - STOP_WORDS[language] - MONTHS[language] - NO_NAMES
 
 
 @lru_cache
