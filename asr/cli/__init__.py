@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from asr.cli import manifests, models, pictures, transcribe
+from asr.cli import manifests, mask, models, pictures, transcribe
 from asr.errors import AsrError
 
 
@@ -54,6 +54,7 @@ app.command("import")(manifests.import_corpus)
 app.command("validate")(manifests.validate)
 app.command("split")(manifests.split)
 app.command("stats")(manifests.stats)
+app.command("mask")(mask.mask)
 app.command("schema")(manifests.schema)
 
 

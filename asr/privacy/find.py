@@ -8,12 +8,13 @@ fetched: Presidio's own check of e-mail domains would ask the network for a list
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 from asr.errors import MissingExtraError
 from asr.privacy.names import TITLES
-from asr.privacy.spans import LANGUAGES, Span, check_language, cut, resolve
+from asr.privacy.spans import LANGUAGES, MASK, Span, check_language, cut, resolve
 from asr.privacy.spoken import spoken_spans
 from asr.privacy.vocabulary import STOP_WORDS
 
@@ -47,7 +48,22 @@ def find_spans(text: str, language: str) -> tuple[Span, ...]:
         ConfigError: Nothing is found in that language.
         MissingExtraError: The extra ``privacy`` is not installed.
     """
-    return resolve((*spoken_spans(text, language), *presidio_spans(text, language)))
+    found = resolve((*spoken_spans(text, language), *presidio_spans(text, language)))
+    return tuple(_around_masks(text, found))
+
+
+def _around_masks(text: str, spans: tuple[Span, ...]) -> Iterator[Span]:
+    """Yield what of the spans lies outside earlier masks."""
+    masks = [match.span() for match in MASK.finditer(text)]
+    for span in spans:
+        start = span.start
+        for first, last in [*masks, (span.end, span.end)]:
+            if last < start or first > span.end:
+                continue
+            words = cut(text[start:first])
+            if words and first > start:
+                yield Span(start + words[0].start, start + words[-1].end, span.type, span.score)
+            start = max(start, last)
 
 
 def presidio_spans(text: str, language: str) -> tuple[Span, ...]:
@@ -82,7 +98,7 @@ def _trimmed(text: str, start: int, end: int, kind: str, language: str) -> Span 
             del words[0]
         while words and (not words[-1].upper or words[-1].key in STOP_WORDS[language]):
             del words[-1]
-    if not words or any(word.key.startswith("[") for word in words):
+    if not words:
         return None
     return Span(start + words[0].start, start + words[-1].end, kind, _SCORE)
 

@@ -15,9 +15,12 @@ LANGUAGES = ("fr", "en")
 TYPES = ("NAME", "PHONE", "EMAIL", "STREET", "POSTCODE", "BIRTH_DATE", "IBAN", "CARD", "ID", "SPELLED")
 """What is looked for; ID is the number of a person, such as of social security, SPELLED a word said letter by letter."""
 
+MASK = re.compile(r"\[[A-Z_]{2,}\]")
+"""What an earlier masking has left."""
+
 # Letters and digits in one word; the signs that an e-mail address is read from; what an earlier masking left, which must
 # not be looked into again.
-_WORD = re.compile(r"\[[A-Z_]{2,}\]|[^\W_]+|[@_+]")
+_WORD = re.compile(rf"{MASK.pattern}|[^\W_]+|[@_+]")
 _HARD = re.compile(r"[.!?…][\s\"'»”)]|\n\s*\n")
 _SOFT = re.compile(r"[,;:()\[\]{}\"«»“”]|\s[-–—]\s")
 
