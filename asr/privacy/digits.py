@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from asr.privacy.spans import Word
 
@@ -92,7 +93,7 @@ class Run:
     def counting(self) -> bool:
         """Whether it counts up, "seize, dix-sept, dix-huit", as nobody's number does."""
         values = [int(group.digits) for group in self.groups]
-        return len(values) > 2 and all(after - before == 1 for before, after in zip(values, values[1:], strict=False))
+        return len(values) > 2 and all(after - before == 1 for before, after in pairwise(values))
 
 
 def runs(words: Sequence[Word], language: str) -> list[Run]:

@@ -1,41 +1,51 @@
-"""What a run of numbers and letters is: a telephone, a card, an IBAN, a postcode, a person's number, or none of these."""
+"""What numbers and letters in a row are: a telephone, a card, an IBAN, a postcode, a person's number, or nothing."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from asr.privacy.digits import Run, read_group, runs
 from asr.privacy.letters import read_letter
-from asr.privacy.spans import Span, Word, over
+from asr.privacy.spans import Span, Word, bag, over
 from asr.privacy.vocabulary import STOP_WORDS
 
 # How far before a number, in words, what it is may be said.
 _REACH = 9
 
-_PHONE = frozenset(
-    "téléphone tél portable mobile fixe gsm natel cell cellulaire numéro numero joindre joignez rappelez rappeler rappelle "
-    "appelez appeler appelle phone telephone number landline call ring bell reach cellphone text whatsapp fax ligne".split()
+_PHONE = bag(
+    """
+téléphone tél portable mobile fixe gsm natel cell cellulaire numéro numero joindre joignez rappelez rappeler
+rappelle appelez appeler appelle phone telephone number landline call ring bell reach cellphone text whatsapp
+fax ligne
+"""
 )
-_CARD = frozenset("carte card visa mastercard cb amex".split())
+_CARD = bag("carte card visa mastercard cb amex")
 _CARD_END = (("finit", "par"), ("termine", "par"), ("terminant", "par"), ("ending", "in"), ("ends", "in"))
-_SECRET = frozenset("cryptogramme cvv cvc pin".split())
-_POSTCODE = frozenset("postal postcode zip cp".split())
-_IBAN = frozenset("iban rib compte account".split())
-_ID = frozenset("sécu sécurité insurance passeport passport nss permis licence license nino identité siret".split())
+_SECRET = bag("cryptogramme cvv cvc pin")
+_POSTCODE = bag("postal postcode zip cp")
+_IBAN = bag("iban rib compte account")
+_ID = bag(
+    """
+sécu sécurité insurance passeport passport nss permis licence license nino identité siret
+"""
+)
 _SOCIAL = ("social", "security")
 
 # What is counted, so that the number before it is nobody's.
-_COUNTED = frozenset(
-    "euros euro francs franc dollars dollar pounds pound quid bucks piasses cents pence livres rupees personnes people "
-    "kilomètres kilomètre mètres mètre miles yards grammes grams kilos kilogrammes litres minutes minute heures heure hours "
-    "hour ans years jours days mois months semaines weeks degrés degrees pour percent pourcent fois times habitants boîtes "
-    "boxes pages points places enfants children millions milliards million billion".split()
+_COUNTED = bag(
+    """
+euros euro francs franc dollars dollar pounds pound quid bucks piasses cents pence livres rupees personnes
+people kilomètres kilomètre mètres mètre miles yards grammes grams kilos kilogrammes litres minutes minute
+heures heure hours hour ans years jours days mois months semaines weeks degrés degrees pour percent pourcent
+fois times habitants boîtes boxes pages points places enfants children millions milliards million billion
+"""
 )
 _UK_POSTCODE = re.compile(r"[A-Z]{1,2}[0-9][A-Z0-9]?[0-9][A-Z]{2}")
 _CA_POSTCODE = re.compile(r"[A-Z][0-9][A-Z][0-9][A-Z][0-9]")
-_COUNTRIES = frozenset("FR BE CH LU DE GB IE ES IT NL PT MC AT MT DK SE NO FI PL".split())
+_COUNTRIES = bag("FR BE CH LU DE GB IE ES IT NL PT MC AT MT DK SE NO FI PL")
 _IBAN_START = re.compile(rf"(?:{'|'.join(sorted(_COUNTRIES))})[0-9]{{2}}")
 # Groups of an IBAN that are written as one: "GB82", "WEST", "3M".
 _MIXED = re.compile(r"(?=[a-z0-9]*[0-9])(?=[a-z0-9]*[a-z])[a-z0-9]{2,8}")
@@ -71,7 +81,7 @@ def _follows(keys: Sequence[str], phrases: Sequence[tuple[str, ...]]) -> bool:
 
 
 def _is_id(keys: Sequence[str]) -> bool:
-    return _has(keys, _ID) or _SOCIAL in zip(keys, keys[1:], strict=False)
+    return _has(keys, _ID) or _SOCIAL in pairwise(keys)
 
 
 def _run_span(words: Sequence[Word], run: Run) -> Span | None:

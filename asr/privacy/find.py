@@ -1,8 +1,8 @@
-"""All personal data in a text: our own recognisers for what is spoken, Presidio for what is written and for French names.
+"""All personal data in a text: our recognisers for what is spoken, Presidio for what is written and French names.
 
-Presidio is given what it needs and no more: spaCy's French model for names; in English, for which spaCy has no model of its own
-on PyPI, a pipeline without one, so that English names are found by what announces them and by lists alone. Nothing is
-fetched: Presidio's own check of e-mail domains would ask the network for a list.
+Presidio is given what it needs and no more: spaCy's French model for names; in English, for which spaCy publishes no
+model on PyPI, a pipeline without one, so that English names are found by what announces them and by lists alone.
+Nothing is fetched: Presidio's own check of e-mail domains would ask the network for a list.
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ def _analyzer() -> Any:
             SpacyRecognizer,
         )
 
-        french = spacy.load(_FRENCH_MODEL, exclude=["parser", "senter", "lemmatizer", "attribute_ruler", "morphologizer"])
+        french = spacy.load(
+            _FRENCH_MODEL, exclude=["parser", "senter", "lemmatizer", "attribute_ruler", "morphologizer"]
+        )
     except (ImportError, OSError) as error:
         raise MissingExtraError(
             f"personal data is found with presidio-analyzer and spaCy's {_FRENCH_MODEL}, of which something is not "
@@ -133,9 +135,11 @@ def _analyzer() -> Any:
         def validate_result(self, pattern_text: str) -> None:
             """Leave the pattern's own score."""
 
-    engine = SpacyNlpEngine(ner_model_configuration=NerModelConfiguration(
-        model_to_presidio_entity_mapping={"PER": "PERSON"}, labels_to_ignore=["LOC", "ORG", "MISC"]
-    ))
+    engine = SpacyNlpEngine(
+        ner_model_configuration=NerModelConfiguration(
+            model_to_presidio_entity_mapping={"PER": "PERSON"}, labels_to_ignore=["LOC", "ORG", "MISC"]
+        )
+    )
     engine.nlp = {"fr": french, "en": spacy.blank("en")}
     registry = RecognizerRegistry(supported_languages=list(LANGUAGES))
     regions = {"fr": ("FR", "BE", "CH", "CA"), "en": ("GB", "US", "IE", "IN", "AU")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asr.privacy.digits import REPEATS, read_group
-from asr.privacy.spans import Span, Word, over
+from asr.privacy.spans import Span, Word, bag, over
 from asr.privacy.vocabulary import STOP_WORDS, TOP_LEVEL_DOMAINS
 
 _LIKE = {"fr": (("comme",),), "en": (("for",), ("as", "in"), ("like",), ("as",))}
@@ -14,9 +14,11 @@ _TWICE = {"fr": ("deux",), "en": ("two",)}
 _ACCENTS = frozenset({"aigu", "grave", "circonflexe", "tréma", "cédille"})
 _JOINTS = frozenset({"tiret", "apostrophe", "hyphen", "dash", "espace", "space", "accent"})
 # Said letter by letter by everyone, and nobody's name.
-_ABBREVIATIONS = frozenset(
-    "sncf ratp tgv rer edf cgt bbc nhs usa uk cnn cd dvd adn pdf onu ue eu rtl tva vpn itv bbq abc rsa caf rtt vtt ctv "
-    "fbi cia usb sms gps diy ceo ngo ong pme hlm kgb".split()
+_ABBREVIATIONS = bag(
+    """
+sncf ratp tgv rer edf cgt bbc nhs usa uk cnn cd dvd adn pdf onu ue eu rtl tva vpn itv bbq abc rsa caf rtt vtt
+ctv fbi cia usb sms gps diy ceo ngo ong pme hlm kgb
+"""
 )
 
 _AT = {"fr": frozenset({"arobase", "arrobase", "arobas", "at", "@"}), "en": frozenset({"at", "@", "arobase"})}
@@ -121,9 +123,7 @@ def _domain_end(words: Sequence[Word], place: int, language: str) -> int | None:
                 ahead += 1
             if ahead < len(words) and words[ahead].key in TOP_LEVEL_DOMAINS:
                 last = ahead + 1
-        elif dotted and last == ahead:
-            break
-        elif since >= _DOMAIN_WORDS:
+        elif (dotted and last == ahead) or since >= _DOMAIN_WORDS:
             break
         since += 1
         ahead += 1

@@ -1,14 +1,15 @@
 """Sentences in which personal data is marked, and how well a finder of spans does on them.
 
-A sentence is written with its marks, ``Je m'appelle [NAME Marie Dupont].``, and may have slots, ``[PHONE {phone}]``, that are
-filled from a table by a seed. A token is a word of ``str.split``, and belongs to a span that covers a letter or digit of it.
+A sentence is written with its marks, ``Je m'appelle [NAME Marie Dupont].``, and may have slots, ``[PHONE {phone}]``,
+that are filled from a table by a seed. A token is a word of ``str.split``, and belongs to a span that covers a letter
+or digit of it.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,9 +123,13 @@ def read_marked(sentences: Path, fillers: Path, seed: int = 0, times: int = 2) -
     chance = random.Random(seed)
     for number, row in read_table(sentences, ("dialect", "sentence")):
         language = row["dialect"].split("-")[0]
+
+        def value(slot: re.Match[str], of: str = language) -> str:
+            return chance.choice(values[of, slot[1]])
+
         for _ in range(times if _SLOT.search(row["sentence"]) else 1):
             try:
-                filled = _SLOT.sub(lambda slot, of=language: chance.choice(values[of, slot[1]]), row["sentence"])
+                filled = _SLOT.sub(value, row["sentence"])
                 text, spans = parse(filled)
             except IndexError:
                 raise ManifestError("a slot has no values in the table of fillers", sentences, number) from None
@@ -135,7 +140,7 @@ def read_marked(sentences: Path, fillers: Path, seed: int = 0, times: int = 2) -
 
 def tally(sentence: Marked, found: Sequence[Span]) -> Tally:
     """Count what was found and what was masked without need."""
-    wanted, hit, spans, whole = (defaultdict(int) for _ in range(4))
+    wanted, hit, spans, whole = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     tokens = [(match.start(), match.end()) for match in re.finditer(r"\S+", sentence.text)]
     gold = [_covering(sentence, place, sentence.spans) for place in tokens]
     covered = [_covering(sentence, place, found) is not None for place in tokens]

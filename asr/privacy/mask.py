@@ -1,9 +1,9 @@
-"""Personal data out of a fragment: each span is replaced by its type, and all that counts or quotes its words goes along.
+"""Personal data out of a fragment: each span is replaced by its type, and what counts or quotes its words goes along.
 
-A span becomes one word, ``[PHONE]``; what is glued to it stays glued (``d'[NAME],``). So `Fragment.words` that a span touches are
-merged into one with the time of all, `emphasis` and the expressions' `start_word` count the new words, and an expression of
-which a word is gone goes too. `text_standard` is masked by its own spans; so are texts in `custom`, which are told from codes by
-their blanks.
+A span becomes one word, ``[PHONE]``; what is glued to it stays glued (``d'[NAME],``). So `Fragment.words` that a span
+touches are merged into one with the time of all, `emphasis` and the expressions' `start_word` count the new words, and
+an expression of which a word is gone goes too. `text_standard` is masked by its own spans; so are texts in `custom`,
+which are told from codes by their blanks.
 """
 
 from __future__ import annotations
@@ -57,18 +57,18 @@ def mask_fragment(fragment: Fragment) -> Masked:
     language, text = fragment.language, fragment.text
     spans = find_spans(text, language)
     places = word_places(fragment)
-    changes = {
-        "text": mask_text(text, spans),
-        "text_standard": None if fragment.text_standard is None else _own_spans(fragment.text_standard, language),
-        "words": _masked_words(fragment, places, spans),
-        "custom": {key: _mask_value(value, language) for key, value in fragment.custom.items()},
-    }
+    masked = mask_text(text, spans)
     index = _Index(text, spans)
-    changes["emphasis"] = tuple(dict.fromkeys(index.moved(place) for place in fragment.emphasis))
-    changes["expressions"] = tuple(
-        moved for one in fragment.expressions if (moved := _expression(one, index, changes["text"], language)) is not None
+    expressions = (_expression(one, index, masked, language) for one in fragment.expressions)
+    changed = fragment.replace(
+        text=masked,
+        text_standard=None if fragment.text_standard is None else _own_spans(fragment.text_standard, language),
+        words=_masked_words(fragment, places, spans),
+        emphasis=tuple(dict.fromkeys(index.moved(place) for place in fragment.emphasis)),
+        expressions=tuple(one for one in expressions if one is not None),
+        custom={key: _mask_value(value, language) for key, value in fragment.custom.items()},
     )
-    return Masked(fragment.replace(**changes), spans)
+    return Masked(changed, spans)
 
 
 def word_places(fragment: Fragment) -> tuple[tuple[int, int], ...]:
@@ -107,13 +107,12 @@ def _has_letters(text: str) -> bool:
 
 def _other_words(fragment: Fragment) -> ManifestError:
     return ManifestError(
-        f"the words with times of fragment {fragment.id!r} are not those of its text; write 'words' again, or leave it out"
+        f"the words with times of fragment {fragment.id!r} are not those of its text; "
+        "write 'words' again, or leave it out"
     )
 
 
-def _masked_words(
-    fragment: Fragment, places: Sequence[tuple[int, int]], spans: Sequence[Span]
-) -> tuple[WordTime, ...]:
+def _masked_words(fragment: Fragment, places: Sequence[tuple[int, int]], spans: Sequence[Span]) -> tuple[WordTime, ...]:
     """Merge the words that a span touches, and the words that two spans share with them."""
     words: list[WordTime] = []
     number = ahead = 0

@@ -38,9 +38,9 @@ class MaskReport:
 def mask_manifest(manifest: str | Path, folder: str | Path, *, beep: bool = False) -> MaskReport:
     """Copy a manifest and the audio of its fragments into a folder, with the personal data in the words masked in both.
 
-    The manifest keeps its name; each fragment gets a recording of its own, 16 kHz mono FLAC, under a number. A fragment that
-    cannot be masked is left out and reported, and the rest goes on. The manifest is written last, so that a folder with one
-    is whole.
+    The manifest keeps its name; each fragment gets a recording of its own, 16 kHz mono FLAC, under a number. A
+    fragment that cannot be masked is left out and reported, and the rest goes on. The manifest is written last, so
+    that a folder with one is whole.
 
     Args:
         manifest: The manifest to copy.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from asr.privacy.spans import Span, Word, over
+from asr.privacy.spans import Span, Word, bag, over
 from asr.privacy.vocabulary import NO_NAMES, STOP_WORDS, STREETS, first_names, last_names, plain_first_names
 
 # Sure: a name follows. Asked for as they are cut into words, without their apostrophes.
@@ -21,37 +21,68 @@ _ANNOUNCED = {
 # A name may follow, if the word is one.
 _SUGGESTED = {
     "fr": (
-        "c est", "je suis", "chuis", "chu", "j suis", "ici", "appelez moi", "appelle moi", "m appeler", "voici", "parler à",
-        "demande à", "demandez", "appelez", "appelle", "pour", "avec", "chez", "à",
+        "c est", "je suis", "chuis", "chu", "j suis", "ici", "appelez moi", "appelle moi", "m appeler", "voici",
+        "parler à", "demande à", "demandez", "appelez", "appelle", "pour", "avec", "chez", "à",
     ),
     "en": (
-        "i am", "i m", "this is", "it s", "call me", "it is", "tis", "speak to", "speaking to", "talk to", "ask", "ask for",
-        "here is", "meet", "calling for", "with", "for", "to",
+        "i am", "i m", "this is", "it s", "call me", "it is", "tis", "speak to", "speaking to", "talk to", "ask",
+        "ask for", "here is", "meet", "calling for", "with", "for", "to",
     ),
 }  # fmt: skip
 _RELATIVES = {
-    "fr": frozenset(
-        "sœur soeur frère mère père mari femme fils fille cousin cousine copain copine collègue voisin voisine ami amie oncle "
-        "tante tonton tata mamie papi belle-sœur beau-frère neveu nièce patron patronne".split()
+    "fr": bag(
+        """
+sœur soeur frère mère père mari femme fils fille cousin cousine copain copine collègue voisin voisine ami amie
+oncle tante tonton tata mamie papi belle-sœur beau-frère neveu nièce patron patronne
+"""
     ),
-    "en": frozenset(
-        "sister brother brither mother father husband wife son daughter cousin friend colleague neighbour neighbor uncle aunt "
-        "auntie boyfriend girlfriend partner nephew niece boss mate granny".split()
+    "en": bag(
+        """
+sister brother brither mother father husband wife son daughter cousin friend colleague neighbour neighbor uncle
+aunt auntie boyfriend girlfriend partner nephew niece boss mate granny
+"""
     ),
 }
 TITLES = {
-    "fr": frozenset("monsieur madame mademoiselle mme mlle mr docteur dr maître maitre professeur sœur".split()),
-    "en": frozenset("mr mrs ms miss mister missus doctor dr professor sir reverend".split()),
+    "fr": bag(
+        """
+monsieur madame mademoiselle mme mlle mr docteur dr maître maitre professeur sœur
+"""
+    ),
+    "en": bag("mr mrs ms miss mister missus doctor dr professor sir reverend"),
 }
 # Said after the name.
 _FOLLOWED = {"fr": ("à l appareil",), "en": ("speaking", "here", "on the line", "calling")}
-_PARTICLES = frozenset({"de", "du", "des", "la", "le", "van", "von", "den", "der", "el", "al", "ben", "bin", "d", "l", "o", "n", "mac", "mc"})
+_PARTICLES = frozenset(
+    {
+        "de",
+        "du",
+        "des",
+        "la",
+        "le",
+        "van",
+        "von",
+        "den",
+        "der",
+        "el",
+        "al",
+        "ben",
+        "bin",
+        "d",
+        "l",
+        "o",
+        "n",
+        "mac",
+        "mc",
+    }
+)
 # Before these, who speaks or is called says a name, and maybe a last name that no list has.
 _SELF = {
-    "fr": tuple(map(str.split, ("c est", "je suis", "chuis", "j suis", "m appelle", "nom est", "moi c est", "nom c est"))),
-    "en": tuple(map(str.split, ("i am", "i m", "this is", "it s", "name is", "name s", "myself"))),
+    "fr": ("c est", "je suis", "chuis", "j suis", "m appelle", "nom est", "moi c est", "nom c est"),
+    "en": ("i am", "i m", "this is", "it s", "name is", "name s", "myself"),
 }
 _LONGEST = 5
+_ANNOUNCED_SCORE, _LISTED_SCORE = 0.85, 0.6
 _FAMILY = frozenset({"mac", "mc", "o", "ben", "van", "von", "le", "el", "al"})
 
 
@@ -77,6 +108,10 @@ def names(words: Sequence[Word], language: str, spelled: Sequence[Span] = ()) ->
     return found
 
 
+def _phrases(written: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(phrase.split()) for phrase in written)
+
+
 class _Finder:
     """The names of one text.
 
@@ -93,9 +128,10 @@ class _Finder:
         self.cased = any(word.upper and not word.letter for word in words[1:]) or any(
             word.hard or word.soft for word in words
         )
-        self.announced = tuple(tuple(phrase.split()) for phrase in _ANNOUNCED[language])
-        self.suggested = tuple(tuple(phrase.split()) for phrase in _SUGGESTED[language])
-        self.followed = tuple(tuple(phrase.split()) for phrase in _FOLLOWED[language])
+        self.announced = _phrases(_ANNOUNCED[language])
+        self.suggested = _phrases(_SUGGESTED[language])
+        self.itself = _phrases(_SELF[language])
+        self.followed = _phrases(_FOLLOWED[language])
         self.first_names = first_names(language)
         self.plain = plain_first_names(language)
         self.last_names = last_names(language)
@@ -108,34 +144,42 @@ class _Finder:
         elided = word.upper and word.letter and place + 1 < len(self.words) and self.words[place + 1].gap == "'"
         if elided and not self.words[place + 1].upper:
             return None
-        if (word.key in STOP_WORDS[self.language] and not elided) or not word.key.isalpha() or word.key in STREETS[self.language]:
+        if (
+            (word.key in STOP_WORDS[self.language] and not elided)
+            or not word.key.isalpha()
+            or word.key in STREETS[self.language]
+        ):
             return None
-        announced = self.after(place, self.announced) or self.after_title(place) or self.after_relative(place)
-        announced = announced or place in self.spelled
-        listed = word.key in self.plain
-        # Between a capital in mid-sentence and a list of names, the one is enough after "my name is" only.
-        if announced and (word.upper if self.cased else True):
-            pass
-        elif announced and word.key in self.first_names:
-            pass
-        elif word.upper or not self.cased:
-            suggested = self.after(place, self.suggested)
-            if word.upper and (listed or (suggested and word.key in self.first_names)):
-                pass
-            elif not self.cased and listed and (suggested or place == 0 or self.named_before_surname(place)):
-                pass
-            elif word.key in NO_NAMES or not ((word.upper and place) or (listed and not self.cased)):
-                return None
-            elif not self.is_followed(self.end(place)):
-                return None
-        else:
+        score = self.score(place, word)
+        if score is None:
             return None
         last = self.end(place)
         if last < len(self.words) and self.words[last].key in STREETS[self.language] and not self.words[last].soft:
             return None  # "Oxford Street"
-        if not announced and self.in_street_name(place):
+        if score < _ANNOUNCED_SCORE and self.in_street_name(place):
             return None
-        return place, last, 0.85 if announced else 0.6
+        return place, last, score
+
+    def score(self, place: int, word: Word) -> float | None:
+        """Return how sure it is that a name begins at a word; None if it is not."""
+        announced = self.after(place, self.announced) or self.after_title(place) or self.after_relative(place)
+        if announced or place in self.spelled:
+            named = word.upper or not self.cased or word.key in self.first_names
+            return _ANNOUNCED_SCORE if named else None
+        listed = word.key in self.plain
+        if word.upper:
+            named = listed or (word.key in self.first_names and self.after(place, self.suggested))
+            # Any word with a capital in mid-sentence, if "speaking" comes after it.
+            named = named or (place > 0 and word.key not in NO_NAMES and self.is_followed(self.end(place)))
+        else:
+            named = not self.cased and listed
+            named = named and (
+                place == 0
+                or self.after(place, self.suggested)
+                or self.named_before_surname(place)
+                or self.is_followed(self.end(place))
+            )
+        return _LISTED_SCORE if named else None
 
     def nearest_name(self, place: int) -> int | None:
         """Return the word with a capital that stands before a word, such as a name before its letters."""
@@ -156,9 +200,7 @@ class _Finder:
             return False
         for phrase in phrases:
             first = place - len(phrase)
-            if first >= 0 and all(
-                self.words[first + offset].key == key for offset, key in enumerate(phrase)
-            ):
+            if first >= 0 and all(self.words[first + offset].key == key for offset, key in enumerate(phrase)):
                 return True
         return False
 
@@ -220,4 +262,4 @@ class _Finder:
         # "i am claire bennett from …": a last name that no list has, between a first name and a word that ends it.
         after = self.words[place + 1].key if place + 1 < len(self.words) else None
         ends = after is None or after in STOP_WORDS[self.language]
-        return second and ends and len(word.key) > 3 and self.after(place - 1, _SELF[self.language])
+        return second and ends and len(word.key) > 3 and self.after(place - 1, self.itself)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asr.privacy.digits import Run, read_group, runs
-from asr.privacy.spans import Span, Word, over
+from asr.privacy.spans import Span, Word, bag, over
 from asr.privacy.vocabulary import MONTHS, STOP_WORDS, STREETS
 
 _LIVES = {
-    "fr": frozenset("habite habites habitons habitez habitent habitais vis vit adresse domicile domicilié loge reste".split()),
-    "en": frozenset("live lives living bide bides address stay stays reside resides".split()),
+    "fr": bag(
+        """
+habite habites habitons habitez habitent habitais vis vit adresse domicile domicilié loge reste
+"""
+    ),
+    "en": bag("live lives living bide bides address stay stays reside resides"),
 }
 _LIVES_REACH = 3
 _PARTICLES = frozenset({"de", "des", "du", "d", "la", "le", "les", "l", "saint", "sainte", "st", "ste", "aux", "au"})
@@ -19,7 +23,11 @@ _AFTER_NUMBER = frozenset({"bis", "ter", "quater", "b", "a"})
 _COUNTABLE = frozenset({"place", "cours", "côte", "route", "chemin", "passage", "villa", "résidence", "rue", "avenue"})
 _ONE = frozenset({"un", "une"})
 # "a two way street": the words of a kind of street, not of its name.
-_NO_NAMES = frozenset("way lane mile minute hour long main busy quiet single dead little old new big close other".split())
+_NO_NAMES = bag(
+    """
+way lane mile minute hour long main busy quiet single dead little old new big close other
+"""
+)
 _NAME_LONGEST = 4
 _BORN = {
     "fr": frozenset({"né", "née", "nés", "nées", "naissance", "anniversaire"}),
@@ -29,9 +37,11 @@ _BORN_REACH = 6
 _DATE_WORDS = {"fr": frozenset({"de", "du", "le", "l", "an", "en"}), "en": frozenset({"the", "of", "and", "in", "on"})}
 _ORDINALS = {
     "fr": frozenset({"premier", "1er"}),
-    "en": frozenset(
-        "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
-        "sixteenth seventeenth eighteenth nineteenth twentieth thirtieth 1st 2nd 3rd".split()
+    "en": bag(
+        """
+first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth
+fifteenth sixteenth seventeenth eighteenth nineteenth twentieth thirtieth 1st 2nd 3rd
+"""
     )
     | {f"{number}{ending}" for number in range(1, 32) for ending in ("st", "nd", "rd", "th")},
 }

@@ -41,8 +41,8 @@ def silences(fragment: Fragment, spans: Sequence[Span]) -> tuple[Interval, ...]:
         return ()
     if not fragment.words:
         raise ManifestError(
-            f"fragment {fragment.id!r} has personal data in its text but no times of its words, so its audio cannot be masked; "
-            "add 'words' (asr transcribe --words finds when each word was said)"
+            f"fragment {fragment.id!r} has personal data in its text but no times of its words, so its "
+            "audio cannot be masked; add 'words' (asr transcribe --words finds when each word was said)"
         )
     places = word_places(fragment)
     heard = []

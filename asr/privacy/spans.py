@@ -13,13 +13,13 @@ LANGUAGES = ("fr", "en")
 """Languages in which personal data is looked for."""
 
 TYPES = ("NAME", "PHONE", "EMAIL", "STREET", "POSTCODE", "BIRTH_DATE", "IBAN", "CARD", "ID", "SPELLED")
-"""What is looked for; ID is the number of a person, such as of social security, SPELLED a word said letter by letter."""
+"""What is looked for; ID is a person's number, such as of social security, SPELLED a word said letter by letter."""
 
 MASK = re.compile(r"\[[A-Z_]{2,}\]")
 """What an earlier masking has left."""
 
-# Letters and digits in one word; the signs that an e-mail address is read from; what an earlier masking left, which must
-# not be looked into again.
+# Letters and digits in one word; the signs that an e-mail address is read from; an earlier mask, which must not be
+# looked into again.
 _WORD = re.compile(rf"{MASK.pattern}|[^\W_]+|[@_+]")
 _HARD = re.compile(r"[.!?…][\s\"'»”)]|\n\s*\n")
 _SOFT = re.compile(r"[,;:()\[\]{}\"«»“”]|\s[-–—]\s")
@@ -101,6 +101,11 @@ def cut(text: str) -> list[Word]:
         words.append(Word(word.casefold(), match.start(), match.end(), word[0].isupper(), gap, hard, soft))
         end = match.end()
     return words
+
+
+def bag(text: str) -> frozenset[str]:
+    """Return the words of a list that is written as a text."""
+    return frozenset(text.split())
 
 
 def resolve(spans: Iterable[Span]) -> tuple[Span, ...]:
