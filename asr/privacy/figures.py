@@ -145,7 +145,7 @@ def _piece(words: Sequence[Word], place: int, language: str, before: str) -> tup
     # "GB" and "WEST" are said as letters but written as words.
     if not before and word.key.upper() in _COUNTRIES and (word.upper or read_group(words, place + 1, language)):
         return word.key, place + 1
-    if len(word.key) == 4 and word.key.isascii() and word.key.isalpha() and _IBAN_START.match(before.upper()):
+    if len(word.key) == 4 and word.key.isascii() and word.key.isalpha() and _IBAN_START.match(before[:4].upper()):
         return None if word.key in STOP_WORDS[language] else (word.key, place + 1)
     return None
 

@@ -28,8 +28,8 @@ _TYPES = {
 }
 # Where Presidio and a recogniser of ours see the same words, ours knows what was said before them.
 _SCORE = 0.5
-# A neural model is slow and sure of itself on a text without an end; a fragment is never as long.
-_LONGEST = 20_000
+# Characters given to Presidio at once. Its patterns take time with the square of a text; no fragment of speech is as long.
+_LONGEST = 4_000
 
 
 def find_spans(text: str, language: str) -> tuple[Span, ...]:
@@ -55,15 +55,17 @@ def find_spans(text: str, language: str) -> tuple[Span, ...]:
 def _around_masks(text: str, spans: tuple[Span, ...]) -> Iterator[Span]:
     """Yield what of the spans lies outside earlier masks."""
     masks = [match.span() for match in MASK.finditer(text)]
+    ahead = 0
     for span in spans:
         start = span.start
-        for first, last in [*masks, (span.end, span.end)]:
-            if last < start or first > span.end:
-                continue
-            words = cut(text[start:first])
-            if words and first > start:
+        while ahead < len(masks) and masks[ahead][1] <= start:
+            ahead += 1
+        inside = ahead
+        while start < span.end:
+            first, last = masks[inside] if inside < len(masks) else (span.end, span.end)
+            if words := cut(text[start : min(first, span.end)]):
                 yield Span(start + words[0].start, start + words[-1].end, span.type, span.score)
-            start = max(start, last)
+            start, inside = max(last, start + 1), inside + 1
 
 
 def presidio_spans(text: str, language: str) -> tuple[Span, ...]:
@@ -81,12 +83,17 @@ def presidio_spans(text: str, language: str) -> tuple[Span, ...]:
     if not text.strip():
         return ()
     found = []
-    for first in range(0, len(text), _LONGEST):
-        part = text[first : first + _LONGEST]
+    first = 0
+    while first < len(text):
+        # Parted between words; what lies across is missed.
+        last = len(text) if len(text) - first <= _LONGEST else text.rfind(" ", first, first + _LONGEST) + 1
+        last = last if last > first else first + _LONGEST
+        part = text[first:last]
         for result in _analyzer().analyze(part, language, entities=list(_TYPES)):
             span = _trimmed(part, result.start, result.end, _TYPES[result.entity_type], language)
             if span is not None:
                 found.append(Span(span.start + first, span.end + first, span.type, span.score))
+        first = last
     return resolve(found)
 
 
@@ -121,7 +128,7 @@ def _analyzer() -> Any:
         )
 
         french = spacy.load(
-            _FRENCH_MODEL, exclude=["parser", "senter", "lemmatizer", "attribute_ruler", "morphologizer"]
+            _FRENCH_MODEL, exclude=["tok2vec", "parser", "senter", "lemmatizer", "attribute_ruler", "morphologizer"]
         )
     except (ImportError, OSError) as error:
         raise MissingExtraError(

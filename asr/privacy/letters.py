@@ -26,6 +26,7 @@ _DOT = frozenset({"point", "dot"})
 _JOINERS = frozenset({"point", "dot", "tiret", "dash", "hyphen", "underscore", "_", "bas", "plus", "+"})
 # A domain's name, such as "la poste", and the words before the at that nothing joins.
 _DOMAIN_WORDS = 4
+_DOMAIN_LONGEST = 16
 _LOCAL_WORDS = 2
 _LOCAL_LONGEST = 24
 
@@ -114,7 +115,7 @@ def _domain_end(words: Sequence[Word], place: int, language: str) -> int | None:
     dotted, ahead = False, place
     since = 0
     last = None
-    while ahead < len(words) and not words[ahead].hard:
+    while ahead < min(len(words), place + _DOMAIN_LONGEST) and not words[ahead].hard:
         tight = words[ahead].gap == "." and ahead > place
         if tight or words[ahead].key in _DOT:
             dotted = True

@@ -187,10 +187,11 @@ class _Finder:
             word = self.words[back]
             named = word.upper or (not self.cased and word.key[0] == self.words[place].key[0])
             if named and not word.letter and word.key not in STOP_WORDS[self.language]:
-                while back and self.words[back - 1].upper and not self.words[back].soft:
-                    if self.words[back - 1].key in STOP_WORDS[self.language]:
+                for before in range(back - 1, max(-1, back - _LONGEST), -1):
+                    other = self.words[before]
+                    if not other.upper or self.words[before + 1].soft or other.key in STOP_WORDS[self.language]:
                         break
-                    back -= 1
+                    back = before
                 return back
         return None
 

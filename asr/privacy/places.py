@@ -45,7 +45,8 @@ fifteenth sixteenth seventeenth eighteenth nineteenth twentieth thirtieth 1st 2n
     )
     | {f"{number}{ending}" for number in range(1, 32) for ending in ("st", "nd", "rd", "th")},
 }
-_POSTCODE_REACH = 2
+# How many words after a street a postcode may begin, and how many it may have.
+_POSTCODE_REACH, _POSTCODE_LONGEST = 2, 8
 
 
 def streets(words: Sequence[Word], language: str) -> list[Span]:
@@ -57,9 +58,10 @@ def streets(words: Sequence[Word], language: str) -> list[Span]:
         if word.key not in STREETS[language]:
             continue
         read = _french_street if language == "fr" else _english_street
-        if (span := read(words, place, numbers, cased)) is not None:
-            found.append(span)
-            found += _postcode_after(words, span, language)
+        if (street := read(words, place, numbers, cased)) is not None:
+            first, last = street
+            found.append(over(words, first, last, "STREET", 0.9))
+            found += _postcode_after(words, last, language)
     return found
 
 
@@ -67,7 +69,7 @@ def _lives(words: Sequence[Word], place: int, language: str) -> bool:
     return any(word.key in _LIVES[language] for word in words[max(0, place - _LIVES_REACH) : place])
 
 
-def _french_street(words: Sequence[Word], place: int, numbers: dict[int, Run], cased: bool) -> Span | None:
+def _french_street(words: Sequence[Word], place: int, numbers: dict[int, Run], cased: bool) -> tuple[int, int] | None:
     before = place
     if before and words[before - 1].key in _AFTER_NUMBER and not words[before].hard:
         before -= 1
@@ -87,7 +89,7 @@ def _french_street(words: Sequence[Word], place: int, numbers: dict[int, Run], c
         # "chemin des Vignes huit": the number comes last in Switzerland.
         group = read_group(words, last, "fr")
         last = last if group is None else group.last
-    return over(words, first, last, "STREET", 0.9)
+    return first, last
 
 
 def _house(words: Sequence[Word], number: Run) -> int:
@@ -126,7 +128,7 @@ def _french_name_end(words: Sequence[Word], place: int, cased: bool) -> int:
     return last if named else place
 
 
-def _english_street(words: Sequence[Word], place: int, numbers: dict[int, Run], cased: bool) -> Span | None:
+def _english_street(words: Sequence[Word], place: int, numbers: dict[int, Run], cased: bool) -> tuple[int, int] | None:
     if cased and not words[place].upper:
         return None
     first = place
@@ -146,8 +148,8 @@ def _english_street(words: Sequence[Word], place: int, numbers: dict[int, Run], 
     if number is not None and not words[first].hard:
         if number.groups[-1].thousands and not words[number.groups[-1].first].digits:
             return None
-        return over(words, _flat(words, _house(words, number)), last, "STREET", 0.9)
-    return over(words, first, last, "STREET", 0.7) if _lives(words, first, "en") else None
+        return _flat(words, _house(words, number)), last
+    return (first, last) if _lives(words, first, "en") else None
 
 
 def _flat(words: Sequence[Word], first: int) -> int:
@@ -158,12 +160,12 @@ def _flat(words: Sequence[Word], first: int) -> int:
     return first
 
 
-def _postcode_after(words: Sequence[Word], street: Span, language: str) -> list[Span]:
+def _postcode_after(words: Sequence[Word], last: int, language: str) -> list[Span]:
     """Find the postcode that follows a street, which is a plain number in most countries."""
-    after = next((place for place, word in enumerate(words) if word.start >= street.end), len(words))
-    for run in runs(words[after : after + _POSTCODE_REACH + 8], language):
+    near = words[last : last + _POSTCODE_REACH + _POSTCODE_LONGEST]
+    for run in runs(near, language):
         if run.first <= _POSTCODE_REACH and 4 <= len(run.digits) <= 5:
-            return [over(words, after + run.first, after + run.last, "POSTCODE", 0.8)]
+            return [over(near, run.first, run.last, "POSTCODE", 0.8)]
     return []
 
 
