@@ -1,9 +1,9 @@
 """How well personal data in words is found: python scripts/benchmark_words.py [--lines 10000].
 
-On the sentences of datasets/spoken_personal_data: `dev`, which the recognisers were made with; `heldout`, written before
-them by the same hand and left alone; `hard`, written after them and left alone. Each as it is and bare, as a recogniser
-without capitals and punctuation writes it, by our recognisers with Presidio (what `asr mask` uses), without it, and by
-Presidio as it comes, given the same French model and its own English one's absence.
+On the sentences of datasets/spoken_personal_data: `dev`, which the recognisers were made with; `heldout`, written
+before them by the same hand and left alone; `hard`, written after them and left alone. Each as it is and bare, as a
+recogniser without capitals and punctuation writes it, by our recognisers with Presidio (what `asr mask` uses), without
+it, and by Presidio as it comes, with the same French model and, as none is on PyPI, no English one.
 
 recall      tokens of personal data that lie in a span, whatever its type, of all such tokens
 whole       marked spans of which every token is found
@@ -57,7 +57,9 @@ def plain_presidio(text: str, language: str) -> tuple[Span, ...]:
     """Whatever Presidio finds, places and dates left out, which nobody asked for."""
     wanted = [entity for entity in engine().get_supported_entities(language) if entity not in ("LOCATION", "DATE_TIME")]
     found = engine().analyze(text, language, entities=wanted)
-    return tuple(Span(one.start, one.end, one.entity_type, one.score) for one in sorted(found, key=lambda one: one.start))
+    return tuple(
+        Span(one.start, one.end, one.entity_type, one.score) for one in sorted(found, key=lambda one: one.start)
+    )
 
 
 FINDERS: dict[str, Finder] = {"ours + Presidio": find_spans, "ours": spoken_spans, "plain Presidio": plain_presidio}

@@ -28,7 +28,7 @@ _TYPES = {
 }
 # Where Presidio and a recogniser of ours see the same words, ours knows what was said before them.
 _SCORE = 0.5
-# Characters given to Presidio at once. Its patterns take time with the square of a text; no fragment of speech is as long.
+# Characters given to Presidio at once: its patterns take time with the square of a text. No fragment is as long.
 _LONGEST = 4_000
 
 

@@ -145,7 +145,7 @@ def _local_start(words: Sequence[Word], end: int, language: str) -> int:
         if word.key in _JOINERS:
             if first == end:
                 break
-        elif not joined and (word.key in STOP_WORDS[language] or word.key == "à"):
+        elif not joined and ((word.key in STOP_WORDS[language] and not word.letter) or word.key == "à"):
             break
         elif not joined and not one_of_many:
             loose += 1

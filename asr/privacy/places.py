@@ -121,7 +121,11 @@ def _french_name_end(words: Sequence[Word], place: int, cased: bool) -> int:
         # "rue du onze novembre 1918" is a name with its numbers; after others, a number is something else.
         if named and words[last - 1].key not in MONTHS["fr"] and read_group(words, last, "fr") is not None:
             break
-        if word.key in STOP_WORDS["fr"] or (named and cased and not (word.upper or word.digits)):
+        if (
+            word.key.startswith("[")
+            or word.key in STOP_WORDS["fr"]
+            or (named and cased and not (word.upper or word.digits or word.key in MONTHS["fr"]))
+        ):
             break
         named += 1
         last += 1
@@ -138,7 +142,7 @@ def _english_street(words: Sequence[Word], place: int, numbers: dict[int, Run], 
             # The s of "Queen's Road" is part of a name.
             if not (word.key == "s" and word.gap == "'"):
                 break
-        elif cased and not word.upper:
+        elif word.key.startswith("[") or (cased and not word.upper):
             break
         first -= 1
     if first == place:
