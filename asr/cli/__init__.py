@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from asr.cli import annotate, audit, manifests, models, pictures, pseudonymise, transcribe
+from asr.cli import annotate, audit, manifests, mask, models, pictures, pseudonymise, transcribe
 from asr.errors import AsrError
 
 
@@ -55,6 +55,7 @@ app.command("validate")(manifests.validate)
 app.command("pseudonymise")(pseudonymise.pseudonymise)
 app.command("split")(manifests.split)
 app.command("stats")(manifests.stats)
+app.command("mask")(mask.mask)
 app.command("schema")(manifests.schema)
 app.add_typer(annotate.app, name="annotate")
 app.add_typer(audit.app, name="audit")

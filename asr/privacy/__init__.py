@@ -1,1 +1,1 @@
-"""What speakers are owed: consent for every use, and a record of each."""
+"""What speakers are owed: consent, pseudonyms, masked words, changed voices, a record of every use, erasure."""
