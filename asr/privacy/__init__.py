@@ -1,0 +1,1 @@
+"""Who speaks, and what they agreed to: kept apart from the data, on record, and erased on their wish."""
