@@ -11,6 +11,6 @@ decoder that starts in the middle may make other noise. Webm and mkv count time 
 """
 
 from asr.audio.load import SAMPLE_RATE, load_audio, probe
-from asr.audio.sources import END_TOLERANCE, AudioInfo
+from asr.audio.sources import AUDIO_ENDINGS, END_TOLERANCE, AudioInfo
 
-__all__ = ["END_TOLERANCE", "SAMPLE_RATE", "AudioInfo", "load_audio", "probe"]
+__all__ = ["AUDIO_ENDINGS", "END_TOLERANCE", "SAMPLE_RATE", "AudioInfo", "load_audio", "probe"]

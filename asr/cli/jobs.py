@@ -7,16 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from asr.audio import AUDIO_ENDINGS
 from asr.errors import ConfigError, ManifestError
 from asr.fragment import Fragment, read_numbered
-
-# What is taken for audio in a folder; a file that is named itself may end as it likes.
-# fmt: off
-AUDIO_ENDINGS = frozenset({
-    ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".g722", ".m4a", ".mka", ".mkv", ".mov", ".mp3", ".mp4",
-    ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma",
-})
-# fmt: on
 
 
 @dataclass(frozen=True, slots=True)

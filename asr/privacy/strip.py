@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, Final
 from urllib.parse import unquote
 
 from asr.errors import ManifestError
@@ -72,9 +71,11 @@ class Stripper:
         with atomic_write(path, "wb") as handle:
             if packed:
                 with gzip.GzipFile("", "wb", fileobj=handle, mtime=0) as out:
-                    _copy(self._pieces(path, spans, counts), cast("BinaryIO", out))
+                    for piece in self._pieces(path, spans, counts):
+                        out.write(piece)
             else:
-                _copy(self._pieces(path, spans, counts), handle)
+                for piece in self._pieces(path, spans, counts):
+                    handle.write(piece)
         path.chmod(mode)
 
     def _pieces(self, path: Path, spans: tuple[Span, ...], counts: Counts) -> Iterator[bytes]:
@@ -201,7 +202,7 @@ class Stripper:
         if text in self.names.exact and (key in ID_KEYS or self.names.mentions(text)):
             return True
         name = PurePosixPath(unquote(text)).name if len(text) < 4096 else ""
-        if name in self.names.alone and self.resolve(text, path) in (None, *self.traces.alone):
+        if name in self.names.alone and ((real := self.resolve(text, path)) is None or real in self.traces.alone):
             return True
         return self.names.mentions(text)
 
@@ -231,13 +232,8 @@ def _line(data: Any) -> bytes:
     return (json.dumps(data, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
 
 
-def _copy(pieces: Iterator[bytes], out: BinaryIO) -> None:
-    for piece in pieces:
-        out.write(piece)
-
-
 def is_text(path: Path) -> bool:
     """Whether a file, unpacked, begins like text."""
     with open_bytes(path) as handle:
         head = handle.read(8192)
-    return b"\0" not in head or head[:2] in (b"\xff\xfe", b"\xfe\xff") or not re.search(rb"[\x00-\x08]", head)
+    return b"\0" not in head or head[:2] in (b"\xff\xfe", b"\xfe\xff")

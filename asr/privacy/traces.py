@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 from ahocorasick_rs import BytesAhoCorasick
 
-from asr.errors import AsrError
+from asr.errors import AsrError, ConfigError
 from asr.privacy.facts import Fact, facts_in, is_list
 
 Span = tuple[float, float | None]
@@ -24,6 +24,8 @@ Span = tuple[float, float | None]
 TOLERANCE = 0.05
 # A text of fewer words is anybody's.
 _WORDS = 3
+# A random gigabyte holds a given six bytes once in 300 000.
+_LEAST_BYTES = 6
 _BLOCK = 1 << 20
 
 
@@ -36,6 +38,7 @@ class Traces:
         fragments: Ids of their fragments that no fragment of another speaker has.
         alone: Their recordings with no other speaker in them, by path, and the SHA-256 of each.
         shared: Recordings in which others speak too, likewise.
+        sizes: Bytes of all these recordings.
         spans: Where they speak in each recording, in seconds.
         texts: What nobody but them said, of three words or more.
         protected: Names of others that hold one of these names.
@@ -48,6 +51,7 @@ class Traces:
     fragments: tuple[str, ...] = ()
     alone: Mapping[str, str] = field(default_factory=dict)
     shared: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
     spans: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
     texts: tuple[str, ...] = ()
     protected: tuple[str, ...] = ()
@@ -78,7 +82,8 @@ class Names:
     """The names and words of a speaker, searched for as bytes in any file.
 
     A name is found where no letter or digit stands beside it, unless it is part of another's name. A name that is
-    too short to tell anything (``7``, ``fr``) is not searched for; it counts only where a field says what it is.
+    too short to tell anything (``7``, ``fr``) is not searched for; it counts only where a field says what it is. In
+    binary data six characters are the least, because shorter ones turn up in any recording.
 
     Args:
         traces: Of the speaker.
@@ -110,23 +115,23 @@ class Names:
         """Whether a text holds a name or what was said."""
         return self.in_bytes(text.encode("utf-8", "surrogatepass"))
 
-    def in_bytes(self, data: bytes) -> bool:
+    def in_bytes(self, data: bytes, binary: bool = False) -> bool:
         """Whether some bytes do, in any of the usual encodings."""
         if self._search is None:
             return False
         return any(
-            self._is_name(data, number, start, end)
+            self._is_name(data, self._patterns[pattern][1], start, end)
             for pattern, start, end in self._search.find_matches_as_indexes(data, overlapping=True)
-            for _, number in (self._patterns[pattern],)
+            if not (binary and end - start < _LEAST_BYTES)
         )
 
-    def in_stream(self, stream: BinaryIO) -> bool:
+    def in_stream(self, stream: BinaryIO, binary: bool = False) -> bool:
         """Whether a file does; it is read once, in blocks."""
         # Blocks overlap by a pattern, and what may stand around it.
         around = self._longest + 4096
         rest = b""
         while block := stream.read(_BLOCK):
-            if self.in_bytes(rest + block):
+            if self.in_bytes(rest + block, binary):
                 return True
             rest = (rest + block)[-around:]
         return False
@@ -180,15 +185,22 @@ class Survey:
     """Looks through folders for one speaker.
 
     Args:
-        folders: Real paths.
+        folders: Where to look.
         speakers: Ids of the speaker.
 
     Attributes:
+        folders: The same as real paths.
         unreadable: Lists that cannot be read, and why.
+
+    Raises:
+        ConfigError: A folder is missing.
     """
 
-    def __init__(self, folders: Iterable[Path], speakers: Iterable[str]) -> None:
-        self.folders = tuple(folders)
+    def __init__(self, folders: Iterable[str | Path], speakers: Iterable[str]) -> None:
+        self.folders = tuple(dict.fromkeys(Path(folder).resolve() for folder in folders))
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise ConfigError(f"there is no folder {folder}; name folders of data")
         self.speakers = frozenset(speakers)
         self.unreadable: dict[str, str] = {}
         self._ids: set[str] = set()
@@ -205,6 +217,7 @@ class Survey:
         lists = [path for path in walk(self.folders) if not path.is_symlink() and is_list(path)]
         naming = [path for path in lists if self._take_theirs(path)]
         files = {PurePosixPath(path).name for path in self._spans}
+        stems = {PurePosixPath(path).stem for path in self._spans}
         doubtful: set[str] = set()
         texts = set(self._texts)
         shared: set[str] = set()
@@ -221,7 +234,7 @@ class Survey:
                 if fact.speaker is None and (
                     spoken or (fact.audio is None and (fact.id in self._ids or fact.id in files))
                 ):
-                    self._ids |= {fact.id} if fact.id is not None else set()
+                    self._ids |= {fact.id} - files if fact.id is not None else set()
                     continue
                 overlapping += spoken
                 texts -= set(fact.texts)
@@ -230,7 +243,7 @@ class Survey:
                 if audio in self._spans:
                     shared.add(str(audio))
                 protected |= self._holding_a_name(fact)
-                if known and audio not in self._spans:
+                if audio not in self._spans and PurePosixPath(fact.audio or "").stem in stems:
                     protected.add(PurePosixPath(str(fact.audio)).name)
         hashes = {path: sha256_of(path) for path in sorted(self._spans) if Path(path).is_file()}
         return Traces(
@@ -238,6 +251,7 @@ class Survey:
             fragments=tuple(sorted(self._ids - doubtful)),
             alone={path: digest for path, digest in hashes.items() if path not in shared},
             shared={path: digest for path, digest in hashes.items() if path in shared},
+            sizes={path: os.stat(path).st_size for path in hashes},  # noqa: PTH116
             spans={path: tuple(sorted(spans, key=_order)) for path, spans in sorted(self._spans.items())},
             texts=tuple(sorted(texts)),
             protected=tuple(sorted(protected)),

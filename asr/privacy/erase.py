@@ -1,0 +1,391 @@
+"""Erases a speaker from folders: planned, written down, done, searched for once more, and put on record.
+
+The plan stands in a state file before the first file is touched, every deed that is done is added to it, and any deed
+may be done twice. So an erasure that was killed at any moment goes on where it stopped, and ends as if it had not been.
+While it lasts the state file holds the speaker's id; it is the last thing that goes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import glob
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from asr.errors import AsrError, ConfigError
+from asr.files import atomic_write
+from asr.privacy.plan import Deed, Left, Plan, Planner, remains
+from asr.privacy.silence import silence
+from asr.privacy.tombstones import Tombstones
+from asr.privacy.traces import Survey, sha256_of
+
+FORMAT_VERSION = 1
+_PLAN = TypeAdapter(Plan)
+# Nothing can be written any more: the erasure stops, and goes on later.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+
+
+class Recorded(Protocol):
+    """The part of the record's entries that an erasure reads."""
+
+    @property
+    def number(self) -> int:
+        """Place in the record."""
+        ...
+
+    @property
+    def action(self) -> str:
+        """What was done."""
+        ...
+
+    @property
+    def manifests(self) -> Sequence[Any]:
+        """With what; each has a ``sha256``."""
+        ...
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """Whatever else."""
+        ...
+
+
+class RecordBook(Protocol):
+    """The part of `asr.privacy.record.Record` that an erasure needs."""
+
+    def append(self, action: str, *, why: str, details: Mapping[str, JsonValue] | None = None) -> Any:
+        """Add an entry."""
+        ...
+
+    def entries(self) -> Iterator[Any]:
+        """Stream the entries."""
+        ...
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """What an erasure did, or would do.
+
+    Attributes:
+        plan: What was planned.
+        left: What still tells of the speaker, or may; a person must look at it.
+        trained: Numbers of the record's entries that say what was trained on a list with the speaker.
+        deletions: The deletion list; None where nothing was done.
+    """
+
+    plan: Plan
+    left: tuple[Left, ...]
+    trained: tuple[int, ...]
+    deletions: Path | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Files by what was done with them, and the records that went."""
+        found = Counter(f"{deed.do} {deed.what}" for deed in self.plan.deeds)
+        return dict(sorted(found.items())) | {"records": sum(deed.records for deed in self.plan.deeds)}
+
+
+def plan_erasure(folders: Sequence[str | Path], speakers: Iterable[str], record: RecordBook) -> Erasure:
+    """Find everything that tells of a speaker; nothing is written.
+
+    Args:
+        folders: Where to look.
+        speakers: Their ids.
+        record: Says what was trained on what, and what earlier erasures took out of lists.
+
+    Raises:
+        ConfigError: A folder is missing, or nothing in the folders tells of the speaker.
+    """
+    earlier = list(record.entries())
+    survey = Survey(folders, speakers)
+    traces = survey.traces()
+    planner = Planner(survey, traces, _rewritten(earlier))
+    plan = planner.plan()
+    if not (plan.deeds or traces.lists or any(left.path for left in plan.left)):
+        raise ConfigError("nothing in these folders tells of that speaker; check the id and the folders")
+    hashes = planner.hashes
+    trained = [entry.number for entry in earlier if entry.action == "train" and _used(entry) & hashes]
+    return Erasure(plan, plan.left, tuple(trained))
+
+
+def erase(
+    folders: Sequence[str | Path],
+    speakers: Iterable[str],
+    *,
+    record: RecordBook,
+    tombstones: str | Path,
+    state: str | Path,
+    deletions: str | Path,
+) -> Erasure:
+    """Erase a speaker.
+
+    Args:
+        folders: Where to look; nothing outside is touched.
+        speakers: Their ids.
+        record: Gets an ``erase`` entry.
+        tombstones: File of the tombstones.
+        state: File that holds the state while it lasts.
+        deletions: The deletion list to write.
+
+    Raises:
+        ConfigError: As `plan_erasure`; or an erasure was interrupted, and must be ended first.
+        AsrError: The disk is full; `resume` goes on.
+    """
+    state = Path(state)
+    if state.exists():
+        raise ConfigError(
+            f"an erasure was interrupted and is written down in {state}; end it with `asr erase --resume`"
+        )
+    found = plan_erasure(folders, speakers, record)
+    begun = {
+        "plan": _PLAN.dump_python(found.plan, mode="json"),
+        "trained": found.trained,
+        "deletions": str(Path(deletions).absolute()),
+        "tombstones": str(Path(tombstones).absolute()),
+    }
+    with _told(state):
+        _begin(state, begun)
+    return resume(state, record=record)
+
+
+def resume(state: str | Path, *, record: RecordBook) -> Erasure:
+    """Go on with an erasure that was begun, to its end.
+
+    Args:
+        state: File that holds its state.
+        record: Gets an ``erase`` entry, once.
+
+    Raises:
+        ConfigError: There is no such state, it is damaged, or another process is at it.
+        AsrError: The disk is full; once there is space, this goes on.
+    """
+    path = Path(state)
+    with _told(path), _locked(path) as handle:
+        plan, begun, done = _read(path, handle)
+        planner = Planner(Survey(plan.folders, plan.traces.speakers), plan.traces)
+        graves = Tombstones(begun["tombstones"])
+        recordings = {**plan.traces.alone, **plan.traces.shared}
+        graves.bury(
+            plan.traces.speakers,
+            plan.traces.fragments,
+            ((digest, plan.traces.sizes[path]) for path, digest in recordings.items()),
+        )
+        for number, deed in enumerate(plan.deeds):
+            if number not in done:
+                done[number] = _do(deed, planner)
+                _note(handle, {"done": number, "failed": done[number]})
+        _remove_folders(planner)
+        failed = [Left(plan.deeds[number].path, why) for number, why in sorted(done.items()) if why]
+        left = (*plan.left, *failed)
+        left += tuple(remains(planner, {each.path for each in left}))
+        target = Path(begun["deletions"])
+        listed = _deletion_list(plan, left, begun["trained"], planner, graves, done)
+        with atomic_write(target) as out:
+            json.dump(listed, out, indent=2)
+            out.write("\n")
+        if not any(entry.action == "erase" and entry.details.get("erasure") == plan.id for entry in record.entries()):
+            record.append("erase", why="a speaker's wish to be forgotten", details=_details(plan, listed))
+        for each in (path, target, graves.path):
+            _sweep(each)
+        path.unlink()
+    return Erasure(plan, left, tuple(begun["trained"]), target)
+
+
+@contextmanager
+def _told(state: Path) -> Iterator[None]:
+    """Say of a full disk that nothing is lost."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise AsrError(
+            f"the erasure stopped: {error.strerror}; what is done is done, and what is not is written down in {state}: "
+            "make room, then end it with `asr erase --resume`"
+            if state.exists()
+            else f"the erasure did not begin: {error.strerror} for {state}; nothing was changed; make room first"
+        ) from error
+
+
+def _begin(state: Path, begun: Mapping[str, Any]) -> None:
+    """Write the intent, whole or not at all, and only where there is none."""
+    state.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(state)
+    descriptor, temporary = tempfile.mkstemp(dir=state.parent, prefix=f".{state.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+            handle.write(json.dumps(begun) + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.link(temporary, state)
+    except FileExistsError:
+        raise ConfigError(f"another erasure has begun meanwhile ({state}); wait for its end") from None
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(state: Path) -> Iterator[IO[str]]:
+    """Open the state for one process alone; the lock goes with the process, however that ends."""
+    try:
+        handle = state.open("r+", encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no erasure to go on with ({state})") from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"another process is at this erasure ({state}); wait for its end") from None
+        yield handle
+
+
+def _read(path: Path, handle: IO[str]) -> tuple[Plan, dict[str, Any], dict[int, str]]:
+    """Read the plan and the deeds that are done, each with what failed in it; a last line cut short was not done."""
+    lines = handle.read().splitlines(keepends=True)
+    done: dict[int, str] = {}
+    try:
+        begun = json.loads(lines[0])
+        plan = _PLAN.validate_python(begun["plan"])
+    except (IndexError, KeyError, TypeError, ValueError, ValidationError):
+        raise ConfigError(
+            f"{path} is no state of an erasure, or damaged; restore it from a copy, or remove it"
+        ) from None
+    whole = len(lines[0])
+    for line in lines[1:]:
+        try:
+            noted = json.loads(line)
+            done[int(noted["done"])] = str(noted["failed"])
+        except (ValueError, KeyError, TypeError):
+            break
+        whole += len(line)
+    handle.seek(0)
+    handle.truncate(len("".join(lines)[:whole].encode()))
+    handle.seek(0, os.SEEK_END)
+    return plan, begun, done
+
+
+def _note(handle: IO[str], entry: Mapping[str, JsonValue]) -> None:
+    handle.write(json.dumps(entry) + "\n")
+    handle.flush()
+    os.fsync(handle.fileno())
+
+
+def _do(deed: Deed, planner: Planner) -> str:
+    """Do one deed, which may have been done already; return why it cannot be done, or nothing."""
+    path = Path(deed.path)
+    try:
+        _sweep(path)
+        if deed.do == "remove":
+            path.unlink(missing_ok=True)
+        elif path.is_file():
+            if deed.do == "silence":
+                silence(path, deed.spans)
+            else:
+                planner.stripper.strip(path, deed.spans)
+    except AsrError as error:
+        return f"cannot be changed: {error}"
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        return f"cannot be changed: {error.strerror}"
+    return ""
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a killed process had half written beside a file."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        leftover.unlink(missing_ok=True)
+
+
+def _remove_folders(planner: Planner) -> None:
+    """Remove the empty folders that bear a name of the speaker, the innermost first."""
+    for folder in planner.folders:
+        for root, _, _ in os.walk(folder, topdown=False):
+            path = Path(root)
+            if path != folder and (path.name in planner.names.exact or planner.tells_by_name(path)):
+                with suppress(OSError):  # something is in it
+                    path.rmdir()
+
+
+def _deletion_list(
+    plan: Plan,
+    left: Sequence[Left],
+    trained: Sequence[int],
+    planner: Planner,
+    graves: Tombstones,
+    done: Mapping[int, str],
+) -> dict[str, JsonValue]:
+    """What went, for a machine to read: without an id, a text or the hash of a recording."""
+
+    def shown(path: str) -> dict[str, JsonValue]:
+        found: dict[str, JsonValue] = {"path_hash": graves.hash("path", path)}
+        return found if planner.tells_by_name(path) else found | {"path": path}
+
+    items: list[JsonValue] = []
+    for number, deed in enumerate(plan.deeds):
+        if done[number]:
+            continue
+        # The name of a recording, and of what was made of it, is the name of a fragment.
+        item: dict[str, JsonValue] = {"path_hash": graves.hash("path", deed.path)}
+        item = shown(deed.path) if deed.do == "strip" else item
+        item |= {"did": deed.do, "what": deed.what, "records": deed.records}
+        if deed.what == "list" and deed.do == "strip":
+            item |= {"before": plan.traces.lists[deed.path], "after": sha256_of(deed.path)}
+        items.append(item)
+    return {
+        "format_version": FORMAT_VERSION,
+        "erasure": plan.id,
+        "when": plan.when.isoformat(),
+        "speakers": [graves.hash("speaker", speaker) for speaker in plan.traces.speakers],
+        "fragments": [graves.hash("fragment", fragment) for fragment in plan.traces.fragments],
+        "recordings": [graves.hash("audio", digest) for digest in plan.traces.alone.values()],
+        "silenced": [graves.hash("audio", digest) for digest in plan.traces.shared.values()],
+        "deleted": items,
+        "overlapping_fragments_of_others": plan.traces.overlapping,
+        "models_trained_on_them": [shown(path) for path in plan.models],
+        "record_entries_of_training": list(trained),
+        "left": [(shown(each.path) if each.path else {}) | {"why": _why(each, planner)} for each in left],
+    }
+
+
+def _why(left: Left, planner: Planner) -> str:
+    # A library's message may name the file.
+    return left.why.partition(":")[0] if planner.names.mentions(left.why) else left.why
+
+
+def _details(plan: Plan, listed: Mapping[str, Any]) -> dict[str, JsonValue]:
+    rewritten = [[item["before"], item["after"]] for item in listed["deleted"] if "before" in item]
+    removed = [plan.traces.lists[deed.path] for deed in plan.deeds if deed.do == "remove" and deed.what == "list"]
+    return {
+        "erasure": plan.id,
+        "speakers": listed["speakers"],
+        "fragments": len(plan.traces.fragments),
+        "recordings_removed": sum(deed.do == "remove" and deed.what == "recording" for deed in plan.deeds),
+        "recordings_silenced": sum(deed.do == "silence" for deed in plan.deeds),
+        "records_removed": sum(deed.records for deed in plan.deeds),
+        "rewritten": rewritten,
+        "lists_removed": removed,
+        "models": listed["models_trained_on_them"],
+        "record_entries_of_training": listed["record_entries_of_training"],
+        "left": len(listed["left"]),
+    }
+
+
+def _rewritten(entries: Iterable[Recorded]) -> Iterator[tuple[str, str]]:
+    for entry in entries:
+        if entry.action == "erase":
+            for before, after in entry.details.get("rewritten", ()):
+                yield str(before), str(after)
+
+
+def _used(entry: Recorded) -> set[str]:
+    return {manifest.sha256 for manifest in entry.manifests}
