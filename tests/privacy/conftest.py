@@ -224,7 +224,8 @@ def build(data: Path) -> Corpus:
     with gzip.open(data / "cuts.jsonl.gz", "wt") as handle:
         handle.writelines(json.dumps(cut) + "\n" for cut in cuts)
     intervals = "".join(
-        f'        intervals [{number}]:\n            xmin = {start}\n            xmax = {start + long}\n            text = "{text}"\n'
+        f"        intervals [{number}]:\n            xmin = {start}\n            xmax = {start + long}\n"
+        f'            text = "{text}"\n'
         for number, (_, start, long, text) in enumerate(turns, start=1)
     )
     (data / "audio" / "talk-17.TextGrid").write_text(
