@@ -42,3 +42,7 @@ class ConfigError(AsrError):
 
 class MissingExtraError(AsrError):
     """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class RecordError(AsrError):
+    """The record of what was done cannot be written, or not be read; the message names its place."""

@@ -67,6 +67,21 @@ def implied_language(tag: str) -> str | None:
     return own if own in WHISPER_LANGUAGES else None
 
 
+def wider_tag(tag: str) -> str | None:
+    """Return the tag of the next wider variety: ``en-GB-x-cumbria``, ``en-GB``, ``en``, and then None.
+
+    It is the truncation of RFC 4647, section 3.4: the last subtag goes, and with it a single letter that would end the
+    tag.
+
+    Args:
+        tag: A valid BCP 47 tag.
+    """
+    subtags = tag.split("-")[:-1]
+    while subtags and len(subtags[-1]) == 1:
+        subtags.pop()
+    return "-".join(subtags) or None
+
+
 def _whisper_code(tag: str) -> str:
     own = langcodes.Language.get(tag).language or ""
     return _SAME.get(own, own)

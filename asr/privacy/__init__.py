@@ -1,1 +1,1 @@
-"""Who speaks, and what they agreed to: kept apart from the data, on record, and erased on their wish."""
+"""What speakers are owed: consent for every use, and a record of each."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from asr.corpus.dialects import WHISPER_LANGUAGES, goes_with, implied_language, tag_fault
+from asr.corpus.dialects import WHISPER_LANGUAGES, goes_with, implied_language, tag_fault, wider_tag
 
 
 def test_languages_are_those_of_whisper() -> None:
@@ -66,3 +66,22 @@ def test_dialects_that_do_not(tag: str, language: str) -> None:
 )
 def test_a_dialect_implies_its_language_where_whisper_knows_it(tag: str, language: str | None) -> None:
     assert implied_language(tag) == language
+
+
+@pytest.mark.parametrize(
+    ("tag", "steps"),
+    [
+        # The example of RFC 4647, section 3.4.
+        ("zh-Hant-CN-x-private1-private2", ["zh-Hant-CN-x-private1", "zh-Hant-CN", "zh-Hant", "zh"]),
+        ("en-GB-x-cumbria", ["en-GB", "en"]),
+        ("en-scotland", ["en"]),
+        ("fr", []),
+        ("x-cumbria", []),
+    ],
+)
+def test_a_tag_widens_step_by_step(tag: str, steps: list[str]) -> None:
+    found = []
+    step: str | None = tag
+    while (step := wider_tag(step)) is not None:
+        found.append(step)
+    assert found == steps
