@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from asr.cli import manifests, models, pictures, transcribe
+from asr.cli import erasure, manifests, models, pictures, transcribe
 from asr.errors import AsrError
 
 
@@ -55,6 +55,8 @@ app.command("validate")(manifests.validate)
 app.command("split")(manifests.split)
 app.command("stats")(manifests.stats)
 app.command("schema")(manifests.schema)
+app.command("erase")(erasure.erase)
+app.command("register")(erasure.register)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from typing import IO, Any, Protocol
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from asr.errors import AsrError, ConfigError
+from asr.errors import AsrError, ConfigError, RecordError
 from asr.files import atomic_write
 from asr.privacy.plan import Deed, Left, Plan, Planner, remains
 from asr.privacy.silence import silence
@@ -79,12 +79,14 @@ class Erasure:
         plan: What was planned.
         left: What still tells of the speaker, or may; a person must look at it.
         trained: Numbers of the record's entries that say what was trained on a list with the speaker.
+        notes: What the record could not tell.
         deletions: The deletion list; None where nothing was done.
     """
 
     plan: Plan
     left: tuple[Left, ...]
     trained: tuple[int, ...]
+    notes: tuple[str, ...] = ()
     deletions: Path | None = None
 
     @property
@@ -105,7 +107,7 @@ def plan_erasure(folders: Sequence[str | Path], speakers: Iterable[str], record:
     Raises:
         ConfigError: A folder is missing, or nothing in the folders tells of the speaker.
     """
-    earlier = list(record.entries())
+    earlier, notes = _earlier(record)
     survey = Survey(folders, speakers)
     traces = survey.traces()
     planner = Planner(survey, traces, _rewritten(earlier))
@@ -114,7 +116,7 @@ def plan_erasure(folders: Sequence[str | Path], speakers: Iterable[str], record:
         raise ConfigError("nothing in these folders tells of that speaker; check the id and the folders")
     hashes = planner.hashes
     trained = [entry.number for entry in earlier if entry.action == "train" and _used(entry) & hashes]
-    return Erasure(plan, plan.left, tuple(trained))
+    return Erasure(plan, plan.left, tuple(trained), notes)
 
 
 def erase(
@@ -149,6 +151,7 @@ def erase(
     begun = {
         "plan": _PLAN.dump_python(found.plan, mode="json"),
         "trained": found.trained,
+        "notes": found.notes,
         "deletions": str(Path(deletions).absolute()),
         "tombstones": str(Path(tombstones).absolute()),
     }
@@ -192,12 +195,14 @@ def resume(state: str | Path, *, record: RecordBook) -> Erasure:
         with atomic_write(target) as out:
             json.dump(listed, out, indent=2)
             out.write("\n")
-        if not any(entry.action == "erase" and entry.details.get("erasure") == plan.id for entry in record.entries()):
+        if not any(
+            entry.action == "erase" and entry.details.get("erasure") == plan.id for entry in _earlier(record)[0]
+        ):
             record.append("erase", why="a speaker's wish to be forgotten", details=_details(plan, listed))
         for each in (path, target, graves.path):
             _sweep(each)
         path.unlink()
-    return Erasure(plan, left, tuple(begun["trained"]), target)
+    return Erasure(plan, left, tuple(begun["trained"]), tuple(begun["notes"]), target)
 
 
 @contextmanager
@@ -378,6 +383,14 @@ def _details(plan: Plan, listed: Mapping[str, Any]) -> dict[str, JsonValue]:
         "record_entries_of_training": listed["record_entries_of_training"],
         "left": len(listed["left"]),
     }
+
+
+def _earlier(record: RecordBook) -> tuple[list[Recorded], tuple[str, ...]]:
+    """The entries so far, and what they cannot tell: a damaged record is no reason to keep somebody's data."""
+    try:
+        return list(record.entries()), ()
+    except RecordError as error:
+        return [], (f"what was trained on them is not known from the record: {error}",)
 
 
 def _rewritten(entries: Iterable[Recorded]) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,492 @@
+"""The processing register: one page that says which data there are, from where, and what is done with them.
+
+Its headings are those of Article 30 (1) of the General Data Protection Regulation (EU) 2016/679, the record of
+processing activities. What it says comes from the record, the cards of the corpora, the consents in manifests and the
+figures of benchmarks; where none of them says anything, it says "not stated".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from asr.errors import ConfigError
+from asr.fragment import Fragment, read_numbered
+from asr.privacy.page import Page, Section, Table
+
+NOT_STATED = "not stated"
+_WHO_HEARD = ("listen", "annotate")
+
+
+class Recorded(Protocol):
+    """The part of the record's entries that the register reads."""
+
+    @property
+    def number(self) -> int:
+        """Place in the record."""
+        ...
+
+    @property
+    def when(self) -> datetime:
+        """Time, UTC."""
+        ...
+
+    @property
+    def who(self) -> str:
+        """Who did it."""
+        ...
+
+    @property
+    def action(self) -> str:
+        """What."""
+        ...
+
+    @property
+    def why(self) -> str:
+        """The purpose."""
+        ...
+
+    @property
+    def manifests(self) -> Sequence[Any]:
+        """With what; each has a ``name`` and a number of ``fragments``."""
+        ...
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """Whatever else."""
+        ...
+
+
+class Figure(BaseModel):
+    """A measured figure.
+
+    Attributes:
+        name: What was measured.
+        value: As it was printed.
+        command: The command that printed it.
+        interval: Low and high end of its 95 % interval.
+        n: Number of cases behind it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    value: float | str
+    command: str
+    interval: tuple[float, float] | None = None
+    n: int | None = None
+
+
+_FIGURES = TypeAdapter(tuple[Figure, ...])
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the card of a corpus says.
+
+    Attributes:
+        name: Of its folder.
+        title: First heading.
+        about: First paragraph.
+        stated: Its table: heading in lower case to text.
+    """
+
+    name: str
+    title: str
+    about: str
+    stated: Mapping[str, str]
+
+
+@dataclass
+class Held:
+    """What manifests hold of one corpus.
+
+    Attributes:
+        fragments: How many.
+        seconds: Of those whose duration is known.
+        speakers: Their pseudonyms; only their number is shown.
+        dialects: Fragments by dialect.
+        licences: Fragments by licence.
+        purposes: Fragments by a purpose that somebody agreed to.
+        fields: Fragments by what they say about a person.
+        without_consent: Fragments without a consent record.
+        withdrawn: Fragments whose consent was withdrawn.
+        expired: Fragments whose consent has expired.
+        endless: Fragments whose consent has no end.
+        expires: First and last day on which a consent ends.
+    """
+
+    fragments: int = 0
+    seconds: float = 0.0
+    speakers: set[str] = field(default_factory=set)
+    dialects: Counter[str] = field(default_factory=Counter)
+    licences: Counter[str] = field(default_factory=Counter)
+    purposes: Counter[str] = field(default_factory=Counter)
+    fields: Counter[str] = field(default_factory=Counter)
+    without_consent: int = 0
+    withdrawn: int = 0
+    expired: int = 0
+    endless: int = 0
+    expires: tuple[date, date] | None = None
+
+    def add(self, fragment: Fragment, today: date) -> None:
+        """Count a fragment."""
+        self.fragments += 1
+        self.seconds += fragment.duration or 0.0
+        if fragment.speaker is not None:
+            self.speakers.add(fragment.speaker)
+        self.dialects[fragment.dialect or NOT_STATED] += 1
+        self.licences[fragment.licence or NOT_STATED] += 1
+        self.fields.update(name for name in _PERSONAL if getattr(fragment, name))
+        consent = fragment.consent
+        if consent is None:
+            self.without_consent += 1
+            return
+        self.purposes.update(consent.purposes)
+        self.withdrawn += consent.withdrawn is not None and consent.withdrawn <= today
+        self.endless += consent.expires is None
+        if (end := consent.expires) is not None:
+            self.expired += end < today
+            first, last = self.expires or (end, end)
+            self.expires = min(first, end), max(last, end)
+
+
+# What a fragment says about a person, and how the register calls it.
+_PERSONAL = {
+    "audio": "voice recording",
+    "text": "what was said",
+    "speaker": "pseudonym",
+    "gender": "gender",
+    "age_band": "age band",
+    "dialect": "dialect",
+    "conversation": "conversation",
+    "annotator": "pseudonym of the annotator",
+}
+
+
+def read_card(folder: Path) -> Card:
+    """Read the card of a corpus, its ``README.md``.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    try:
+        text = (folder / "README.md").read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the card of {folder} cannot be read: {error}") from None
+    title = re.search(r"^# +(.+)$", text, re.M)
+    paragraphs = [part for part in re.split(r"\n\s*\n", text) if part.strip() and part.lstrip()[0] not in "#|`"]
+    stated: dict[str, str] = {}
+    for key, value in re.findall(r"^\|([^|\n]+)\|(.+)\|\s*$", text, re.M):
+        if key.strip() and set(key.strip()) - set("-: "):
+            stated.setdefault(key.strip().lower(), _plain(value))
+    about = _plain(paragraphs[0]) if paragraphs else NOT_STATED
+    return Card(folder.name, _plain(title[1]) if title else folder.name, about, stated)
+
+
+def read_cards(datasets: Path) -> Iterator[Card]:
+    """Read the cards of the corpora under a folder: of the folders that have a recipe, too.
+
+    Raises:
+        ConfigError: There is no such folder, or a card cannot be read.
+    """
+    if not datasets.is_dir():
+        raise ConfigError(f"there is no folder {datasets} of corpora; name it with --datasets")
+    for card in sorted(datasets.glob("*/README.md")):
+        if (card.parent / "recipe.yaml").is_file():
+            yield read_card(card.parent)
+
+
+def read_figures(path: Path) -> tuple[Figure, ...]:
+    """Read a JSON list of figures, as the privacy benchmarks write it.
+
+    Raises:
+        ConfigError: It is none; a figure without its command is refused, too.
+    """
+    try:
+        return _FIGURES.validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"the figures {path} cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ConfigError(
+            f"{path} is no list of figures, each with 'name', 'value' and the 'command' that printed it: {place}: "
+            f"{first['msg']}"
+        ) from None
+
+
+def count_held(manifests: Iterable[Path], today: date) -> tuple[dict[str, Held], int]:
+    """Count what some manifests hold, by corpus.
+
+    Returns:
+        By the corpus' name ("not stated" where a fragment names none), and the number of broken lines.
+
+    Raises:
+        ManifestError: A manifest cannot be read.
+    """
+    held: dict[str, Held] = defaultdict(Held)
+    broken = 0
+    for path in manifests:
+        for _, item in read_numbered(path):
+            if isinstance(item, Fragment):
+                held[item.corpus or NOT_STATED].add(item, today)
+            else:
+                broken += 1
+    return dict(held), broken
+
+
+def make_register(
+    entries: Iterable[Recorded],
+    cards: Iterable[Card],
+    held: Mapping[str, Held],
+    figures: Iterable[Figure] = (),
+    *,
+    now: datetime,
+    controller: str = "",
+    chain: str = "",
+    broken: int = 0,
+) -> Page:
+    """Make the page.
+
+    Args:
+        entries: The record; it is streamed.
+        cards: Of the corpora.
+        held: Of their manifests.
+        figures: Measured figures of privacy.
+        now: The page's time, UTC.
+        controller: Name and contact of who is responsible.
+        chain: What a check of the record found, as a sentence.
+        broken: Lines of manifests that cannot be read.
+    """
+    log = _Log()
+    for entry in entries:
+        log.add(entry)
+    known = {card.name: card for card in cards}
+    names = sorted({*known, *held})
+    introduction = (
+        f"Drawn up on {now:%Y-%m-%d} at {now:%H:%M} UTC by asr register, from the record of what was done, the cards "
+        "of the corpora, the consents in the manifests and the figures that benchmarks have measured.",
+        "Speakers bear pseudonyms. That is not anonymity: a voice is personal data.",
+        *([chain] if chain else []),
+        *([f"{broken} lines of the manifests cannot be read and are not counted; see asr validate."] if broken else []),
+    )
+    sections = (
+        Section("Who is responsible", (controller or f"Name and contact of the controller: {NOT_STATED}.",)),
+        _purposes(log, held),
+        _people(held),
+        Section(
+            "Where the data come from, under which licence and consent",
+            (),
+            Table("Corpora by their cards and manifests", _ORIGIN, tuple(_origin(n, known, held) for n in names)),
+        ),
+        _recipients(log),
+        Section("Transfers to third countries", (f"{NOT_STATED.capitalize()}.",)),
+        Section(
+            "How long they are kept",
+            (),
+            Table("Time limits by corpus", _KEPT, tuple(_kept(n, known, held) for n in names)),
+        ),
+        _measures(log, tuple(figures)),
+        Section(
+            "What was done",
+            () if log.days else ("The record is empty.",),
+            Table(
+                "Actions by date",
+                ("date", "action", "times", "by", "why", "manifests", "fragments"),
+                tuple(
+                    (day, action, str(found.times), who, why, _few(sorted(found.manifests)), str(found.fragments))
+                    for (day, action, who, why), found in log.days.items()
+                ),
+            ),
+        ),
+    )
+    return Page("Register of processing activities", introduction, sections)
+
+
+@dataclass
+class _Done:
+    times: int = 0
+    fragments: int = 0
+    manifests: set[str] = field(default_factory=set)
+    first: str = ""
+    last: str = ""
+
+    def add(self, entry: Recorded) -> None:
+        day = f"{entry.when:%Y-%m-%d}"
+        self.times += 1
+        self.fragments += sum(manifest.fragments for manifest in entry.manifests)
+        self.manifests |= {manifest.name for manifest in entry.manifests}
+        self.first, self.last = self.first or day, day
+
+
+class _Log:
+    """Counts the record's entries, so that a page can be made of however many."""
+
+    def __init__(self) -> None:
+        self.days: dict[tuple[str, str, str, str], _Done] = defaultdict(_Done)
+        self.received: dict[tuple[str, str], _Done] = defaultdict(_Done)
+        self.purposes: Counter[tuple[str, str]] = Counter()
+        self.erased: list[tuple[str, Mapping[str, Any]]] = []
+
+    def add(self, entry: Recorded) -> None:
+        # What comes of an action has an entry of its own, which is not another action.
+        if entry.details.get("stage") in ("end", "failed"):
+            return
+        self.days[f"{entry.when:%Y-%m-%d}", entry.action, entry.who, entry.why].add(entry)
+        self.purposes[entry.action, entry.why] += 1
+        if entry.action in _WHO_HEARD:
+            self.received[entry.who, entry.action].add(entry)
+        if entry.action == "export":
+            self.received[entry.who, f"export: {entry.why}"].add(entry)
+        if entry.action == "erase":
+            self.erased.append((f"{entry.when:%Y-%m-%d}", entry.details))
+
+
+def _purposes(log: _Log, held: Mapping[str, Held]) -> Section:
+    agreed = sum((each.purposes for each in held.values()), Counter[str]())
+    said = ", ".join(f"{purpose} ({count} fragments)" for purpose, count in sorted(agreed.items()))
+    return Section(
+        "What the data are processed for",
+        (f"Purposes that speakers agreed to: {said or NOT_STATED}.",),
+        Table(
+            "Purposes by the record",
+            ("action", "why", "times"),
+            tuple((action, why, str(times)) for (action, why), times in sorted(log.purposes.items())),
+        ),
+    )
+
+
+def _people(held: Mapping[str, Held]) -> Section:
+    total = sum(each.fragments for each in held.values())
+    speakers = len(set().union(*(each.speakers for each in held.values())))
+    fields = sum((each.fields for each in held.values()), Counter[str]())
+    return Section(
+        "Whose data, and which",
+        (
+            f"People who speak in the recordings: {speakers} pseudonyms in {total} fragments. People who annotate.",
+            "The way somebody speaks can tell where they come from, and so their origin.",
+        ),
+        Table(
+            "Categories of personal data",
+            ("category", "fragments"),
+            tuple((_PERSONAL[name], str(fields[name])) for name in _PERSONAL if fields[name]),
+        ),
+    )
+
+
+_ORIGIN = ("corpus", "source", "licence", "consent by the card", "consent in the manifests", "how much")
+
+
+def _origin(name: str, cards: Mapping[str, Card], held: Mapping[str, Held]) -> tuple[str, ...]:
+    card, has = cards.get(name), held.get(name)
+    stated: Mapping[str, str] = {} if card is None else card.stated
+    licences = (
+        "" if has is None else ", ".join(f"{licence} ({count})" for licence, count in has.licences.most_common(3))
+    )
+    size = stated.get("size", NOT_STATED)
+    if has is not None:
+        size = f"{has.fragments} fragments, {has.seconds / 3600:.2f} hours, {len(has.speakers)} speakers"
+    return (
+        name,
+        stated.get("source", NOT_STATED),
+        stated.get("licence", licences or NOT_STATED),
+        stated.get("consent", NOT_STATED),
+        "no manifest given" if has is None else _consents(has),
+        size,
+    )
+
+
+def _consents(has: Held) -> str:
+    parts = [f"{has.fragments - has.without_consent} of {has.fragments} fragments have one"]
+    parts += [f"{count} withdrawn" for count in (has.withdrawn,) if count]
+    parts += [f"{count} expired" for count in (has.expired,) if count]
+    if has.purposes:
+        parts.append("for " + ", ".join(sorted(has.purposes)))
+    return "; ".join(parts)
+
+
+def _recipients(log: _Log) -> Section:
+    return Section(
+        "Who heard or saw the data, and who was given them",
+        () if log.received else ("Nobody by the record.",),
+        Table(
+            "Recipients by the record",
+            ("who", "what", "times", "fragments", "first", "last"),
+            tuple(
+                (who, what, str(done.times), str(done.fragments), done.first, done.last)
+                for (who, what), done in sorted(log.received.items())
+            ),
+        ),
+    )
+
+
+_KEPT = ("corpus", "by the card", "consent ends", "without an end", "without a consent record", "expired or withdrawn")
+
+
+def _kept(name: str, cards: Mapping[str, Card], held: Mapping[str, Held]) -> tuple[str, ...]:
+    card, has = cards.get(name), held.get(name)
+    stated = NOT_STATED
+    if card is not None:
+        stated = next((card.stated[key] for key in ("retention", "kept") if key in card.stated), NOT_STATED)
+    if has is None:
+        return (name, stated, "no manifest given", "", "", "")
+    first, last = has.expires or (None, None)
+    ends = NOT_STATED if first is None else f"{first}" if first == last else f"{first} to {last}"
+    return (name, stated, ends, str(has.endless), str(has.without_consent), str(has.expired + has.withdrawn))
+
+
+def _measures(log: _Log, figures: tuple[Figure, ...]) -> Section:
+    erasures = [
+        f"{day}: a speaker was erased: {details.get('fragments', '?')} fragments, "
+        f"{details.get('recordings_removed', '?')} recordings removed, {details.get('recordings_silenced', '?')} "
+        f"silenced in part; trained on them: {len(details.get('models', ()))} model files; "
+        f"left for a person to look at: {details.get('left', '?')}."
+        for day, details in log.erased
+    ]
+    return Section(
+        "Measures, and what they reach",
+        (
+            *erasures,
+            "What was measured of the protection stands in the table, each figure with the command that printed it."
+            if figures
+            else f"Measured figures of privacy: {NOT_STATED}.",
+        ),
+        Table(
+            "Measured figures",
+            ("what", "value", "95 % interval", "n", "printed by"),
+            tuple(
+                (
+                    figure.name,
+                    str(figure.value),
+                    "" if figure.interval is None else f"{figure.interval[0]} to {figure.interval[1]}",
+                    "" if figure.n is None else str(figure.n),
+                    figure.command,
+                )
+                for figure in figures
+            ),
+        ),
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _plain(text: str) -> str:
+    """Take the marks of Markdown out of a line: code, bold, links."""
+    text = re.sub(r"\[([^\]]*)\]\(([^)]*)\)", r"\1", text)
+    return " ".join(text.replace("`", "").replace("**", "").split())
+
+
+def figures_json(figures: Iterable[Figure]) -> str:
+    """Return figures as `read_figures` reads them, for benchmarks to write."""
+    return json.dumps([figure.model_dump(exclude_none=True) for figure in figures], ensure_ascii=False, indent=2) + "\n"
