@@ -145,7 +145,7 @@ nav ol { columns: 2 20rem; padding-left: 1.5rem; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem; }
 th, td { text-align: left; vertical-align: top; padding: .45rem .65rem; border-bottom: 1px solid var(--line);
-  overflow-wrap: break-word; min-width: 5.5rem; }
+  overflow-wrap: break-word; min-width: 8.5rem; }
 tr > :first-child { min-width: 11rem; }
 thead th { background: var(--tint); border-bottom: 2px solid var(--line); }
 tbody th { font-weight: 600; }

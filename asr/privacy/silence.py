@@ -23,14 +23,20 @@ _CONTAINERS: Final = {
     ".mka": "matroska", ".mkv": "matroska", ".aac": "adts", ".g722": "g722", ".caf": "caf", ".mov": "mov",
 }  # fmt: skip
 _ENCODERS: Final = {
-    "mp3": "libmp3lame", "mp3float": "libmp3lame", "opus": "libopus", "libopus": "libopus", "aac": "aac",
-    "g722": "g722", "flac": "flac", "alac": "alac", "pcm_s16le": "pcm_s16le",
+    "opus": "libopus", "libopus": "libopus", "aac": "aac", "g722": "g722", "flac": "flac", "alac": "alac",
+    "pcm_s16le": "pcm_s16le",
 }  # fmt: skip
+# What libsndfile writes better than PyAV, which has no encoder for the one, and is quieter with the other.
+_BY_SNDFILE: Final = {
+    "vorbis": ("OGG", "VORBIS"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+    "mp3float": ("MP3", "MPEG_LAYER_III"),
+}
 _BLOCK = 1 << 16
 
 
 def silence(path: Path, spans: Iterable[Span]) -> None:
-    """Write a recording anew with some stretches silent; its length, rate and channels stay.
+    """Write a recording anew with some stretches silent; its length, rate and channels stay (Opus is always of 48 kHz).
 
     Lossless formats keep every other sample as it is, the lossy ones are decoded and encoded again.
 
@@ -90,12 +96,12 @@ def _silence_coded(path: Path, spans: tuple[Span, ...], out: IO[Any]) -> None:
         with av.open(f"file:{path}", format="g722" if ending == ".g722" else None) as source:
             stream = source.streams.best("audio")
             codec = "" if stream is None else stream.codec_context.codec.name
-            if ending not in _CONTAINERS or codec not in (*_ENCODERS, "vorbis"):
+            if ending not in _CONTAINERS or codec not in {*_ENCODERS, *_BY_SNDFILE}:
                 raise AudioError(f"{path} cannot be written in its format; convert it to FLAC, or silence it by hand")
             if len(source.streams) > 1:
                 raise AudioError(f"{path} holds more than one track, a picture perhaps; silence it by hand")
-            if codec == "vorbis":
-                _write_vorbis(source, stream, spans, out)
+            if codec in _BY_SNDFILE:
+                _write_by_sndfile(source, stream, spans, out, *_BY_SNDFILE[codec])
             else:
                 _write_coded(source, stream, spans, out, _CONTAINERS[ending], _ENCODERS[codec])
     except (av.FFmpegError, soundfile.LibsndfileError, ValueError) as error:
@@ -115,9 +121,11 @@ def _muted(source: Any, stream: Any, spans: tuple[Span, ...]) -> Iterator[tuple[
             first += samples.shape[1]
 
 
-def _write_vorbis(source: Any, stream: Any, spans: tuple[Span, ...], out: IO[Any]) -> None:
+def _write_by_sndfile(
+    source: Any, stream: Any, spans: tuple[Span, ...], out: IO[Any], container: str, subtype: str
+) -> None:
     context = stream.codec_context
-    with soundfile.SoundFile(out, "w", context.sample_rate, context.channels, "VORBIS", format="OGG") as target:
+    with soundfile.SoundFile(out, "w", context.sample_rate, context.channels, subtype, format=container) as target:
         for _, samples in _muted(source, stream, spans):
             target.write(samples.T)
 
