@@ -26,6 +26,8 @@ TOLERANCE = 0.05
 _WORDS = 3
 # A random gigabyte holds a given six bytes once in 300 000.
 _LEAST_BYTES = 6
+# A character has four bytes at the most, and another's name around one of theirs is no longer than this.
+_LAST_BYTES, _AROUND = 4, 4096
 _BLOCK = 1 << 20
 
 
@@ -117,30 +119,35 @@ class Names:
 
     def in_bytes(self, data: bytes, binary: bool = False) -> bool:
         """Whether some bytes do, in any of the usual encodings."""
-        if self._search is None:
-            return False
-        return any(
-            self._is_name(data, self._patterns[pattern][1], start, end)
+        return self._between(data, 0, len(data), binary)
+
+    def in_stream(self, stream: BinaryIO, binary: bool = False) -> bool:
+        """Whether a file does; it is read once, in blocks."""
+        # Blocks overlap by a pattern, and by what may stand around it.
+        around = self._longest + _AROUND
+        rest, block = b"", stream.read(_BLOCK)
+        while block:
+            following = stream.read(_BLOCK)
+            data = rest + block
+            # What ends too near to the end to be judged is judged with the next block.
+            end = len(data) - (_LAST_BYTES if following else 0)
+            if self._between(data, len(rest) - _LAST_BYTES if rest else 0, end, binary):
+                return True
+            rest, block = data[-around:], following
+        return False
+
+    def _between(self, data: bytes, first: int, last: int, binary: bool) -> bool:
+        """Whether a name or words end behind ``first``, and not behind ``last``."""
+        return self._search is not None and any(
+            first < end <= last and self._is_name(data, self._patterns[pattern][1], start, end)
             for pattern, start, end in self._search.find_matches_as_indexes(data, overlapping=True)
             if not (binary and end - start < _LEAST_BYTES)
         )
 
-    def in_stream(self, stream: BinaryIO, binary: bool = False) -> bool:
-        """Whether a file does; it is read once, in blocks."""
-        # Blocks overlap by a pattern, and what may stand around it.
-        around = self._longest + 4096
-        rest = b""
-        while block := stream.read(_BLOCK):
-            if self.in_bytes(rest + block, binary):
-                return True
-            rest = (rest + block)[-around:]
-        return False
-
     def _is_name(self, data: bytes, number: int | None, start: int, end: int) -> bool:
         if number is None:
             return True
-        # A character has four bytes at the most.
-        before, after = data[max(0, start - 4) : start].decode(errors="ignore"), data[end : end + 4]
+        before, after = data[max(0, start - _LAST_BYTES) : start].decode(errors="ignore"), data[end : end + _LAST_BYTES]
         if before[-1:].isalnum() or after.decode(errors="ignore")[:1].isalnum():
             return False
         return not any(
