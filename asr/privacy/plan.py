@@ -205,7 +205,7 @@ class Planner:
         shared = next((self._shared_stems[stem] for stem in stems if derived and stem in self._shared_stems), None)
         if not (exactly or named or shared) or (path.name.endswith(_MODELS) and not exactly):
             return None
-        if not exactly and is_list(path) and self._holds_others(path):
+        if is_list(path) and self._holds_others(path):
             return None  # by its content
         if exactly or named:
             listed: Literal["list", "file"] = "list" if str(path) in self.traces.lists else "file"

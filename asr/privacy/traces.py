@@ -26,8 +26,8 @@ TOLERANCE = 0.05
 _WORDS = 3
 # A random gigabyte holds a given six bytes once in 300 000.
 _LEAST_BYTES = 6
-# A character has four bytes at the most, and another's name around one of theirs is no longer than this.
-_LAST_BYTES, _AROUND = 4, 4096
+# A character has four bytes at the most.
+_LAST_BYTES = 4
 _BLOCK = 1 << 20
 
 
@@ -103,6 +103,8 @@ class Names:
             [(index, other) for other in others if (index := other.find(name.encode("utf-8", "surrogatepass"))) >= 0]
             for name in names
         ]
+        # How many bytes behind a name may decide whether it is one.
+        self._behind = max([_LAST_BYTES, *map(len, others)])
         # Each pattern, and the number of its name; None for what is found anywhere.
         patterns: dict[bytes, int | None] = {}
         for word in words:
@@ -124,14 +126,14 @@ class Names:
     def in_stream(self, stream: BinaryIO, binary: bool = False) -> bool:
         """Whether a file does; it is read once, in blocks."""
         # Blocks overlap by a pattern, and by what may stand around it.
-        around = self._longest + _AROUND
+        around = self._longest + 2 * self._behind
         rest, block = b"", stream.read(_BLOCK)
         while block:
             following = stream.read(_BLOCK)
             data = rest + block
             # What ends too near to the end to be judged is judged with the next block.
-            end = len(data) - (_LAST_BYTES if following else 0)
-            if self._between(data, len(rest) - _LAST_BYTES if rest else 0, end, binary):
+            end = len(data) - (self._behind if following else 0)
+            if self._between(data, len(rest) - self._behind if rest else 0, end, binary):
                 return True
             rest, block = data[-around:], following
         return False
