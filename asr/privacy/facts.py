@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +74,14 @@ def lines_of(path: Path) -> Iterator[bytes]:
             yield line
 
 
-def rows_of(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | list[str] | None]]:
+def rows_of(
+    path: Path, wanted: Callable[[bytes], bool] | None = None
+) -> Iterator[tuple[bytes, dict[str, Any] | list[str] | None]]:
     """Stream JSON Lines or a table, each row as its bytes and what they mean.
+
+    Args:
+        path: The list.
+        wanted: Tells by the bytes of a line of JSON whether it is worth reading; another one gives None.
 
     Yields:
         The bytes, with an object; a list of cells in a table whose header names no speaker and no recording; None
@@ -84,7 +90,7 @@ def rows_of(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | list[str] | No
     delimiter = TABLES.get(path.suffix)
     if delimiter is None:
         for line in lines_of(path):
-            yield line, _object(line)
+            yield line, _object(line) if wanted is None or wanted(line) else None
         return
     taken: list[bytes] = []
 
@@ -135,8 +141,12 @@ def is_list(path: Path) -> bool:
     return path.name.endswith((*LINES, *JSON)) or path.suffix in TABLES or path.name == "utt2spk"
 
 
-def facts_in(path: Path) -> Iterator[Fact]:
+def facts_in(path: Path, wanted: Callable[[bytes], bool] | None = None) -> Iterator[Fact]:
     """Stream what a list says; for a Kaldi folder its ``utt2spk`` stands for all its files.
+
+    Args:
+        path: The list.
+        wanted: Tells by the bytes of a line of JSON whether it is worth reading.
 
     Raises:
         ManifestError: A line is too long for a list.
@@ -150,7 +160,7 @@ def facts_in(path: Path) -> Iterator[Fact]:
             if isinstance(record, dict):
                 yield from facts_of(record)
     else:
-        for _, row in rows_of(path):
+        for _, row in rows_of(path, wanted):
             if isinstance(row, dict):
                 yield from facts_of(row)
 

@@ -98,12 +98,13 @@ class Stripper:
             raise ManifestError("the gzip stream is cut short; repair or remove the file", path) from None
 
     def _rows(self, path: Path, spans: tuple[Span, ...], counts: Counts) -> Iterator[bytes]:
-        for raw, row in rows_of(path):
+        for raw, row in rows_of(path, None if spans else self.names.concern):
             if row is None:
                 # A broken line is no record, but it may be what was left of one.
                 if raw.strip() and self.names.in_bytes(raw):
                     counts.gone += 1
                 else:
+                    counts.kept += path.suffix not in TABLES and bool(raw.strip())
                     yield raw
                 continue
             if path.suffix in TABLES:
@@ -202,8 +203,10 @@ class Stripper:
         if text in self.names.exact and (key in ID_KEYS or self.names.mentions(text)):
             return True
         name = PurePosixPath(unquote(text)).name if len(text) < 4096 else ""
-        if name in self.names.alone and ((real := self.resolve(text, path)) is None or real in self.traces.alone):
-            return True
+        if name in self.names.files:
+            real = self.resolve(text, path)
+            if real in self.traces.alone or (real is None and name in self.names.alone):
+                return True
         return self.names.mentions(text)
 
     def _spans_of(self, value: dict[str, Any], path: Path) -> tuple[Span, ...]:

@@ -80,6 +80,22 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+class AnyOf:
+    """Tells whether some bytes hold one of many texts, as JSON or plain text spells them; most lines hold none.
+
+    Args:
+        texts: What is looked for, even inside words.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        patterns = {form for text in texts for form in _in_json(text)}
+        self._search = BytesAhoCorasick(sorted(patterns)) if patterns else None
+
+    def __call__(self, data: bytes) -> bool:
+        """Whether they do."""
+        return self._search is not None and bool(self._search.find_matches_as_indexes(data))
+
+
 class Names:
     """The names and words of a speaker, searched for as bytes in any file.
 
@@ -94,10 +110,13 @@ class Names:
     def __init__(self, traces: Traces) -> None:
         self.exact = frozenset((*traces.speakers, *traces.fragments))
         kept = {PurePosixPath(name).name for name in traces.protected}
-        self.files = frozenset(PurePosixPath(path).name for path in (*traces.alone, *traces.shared)) - kept
+        # Names of recordings; those of others' recordings as well tell nothing without their folder.
+        self.files = frozenset(PurePosixPath(path).name for path in (*traces.alone, *traces.shared))
         self.alone = frozenset(PurePosixPath(path).name for path in traces.alone) - kept
-        names = sorted({name for name in (*self.exact, *self.alone) if is_telling(name)} - set(traces.protected))
+        # Whether a line can have to do with them at all.
         words = sorted({*traces.texts, *traces.alone.values(), *traces.shared.values()})
+        self.concern = AnyOf((*self.exact, *self.files, *words))
+        names = sorted({name for name in (*self.exact, *self.alone) if is_telling(name)} - set(traces.protected))
         others = [other.encode("utf-8", "surrogatepass") for other in traces.protected]
         self._protected = [
             [(index, other) for other in others if (index := other.find(name.encode("utf-8", "surrogatepass"))) >= 0]
@@ -163,10 +182,15 @@ def is_telling(name: str) -> bool:
     return len(name) >= 6 or (len(name) >= 3 and mixed)
 
 
+def _in_json(text: str) -> set[bytes]:
+    """The bytes of a text as they are, and in JSON."""
+    forms = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    return {form.encode("utf-8", "surrogatepass") for form in forms if form}
+
+
 def _spellings(text: str) -> set[bytes]:
     """The bytes of a text in JSON, XML, a web address, and the encodings that speech tools write."""
-    inside = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], escape(text), quote(text)}
-    found = {form.encode("utf-8", "surrogatepass") for form in inside}
+    found = _in_json(text) | {form.encode("utf-8", "surrogatepass") for form in (escape(text), quote(text))}
     if len(text) > 5:  # shorter ones would be found in any binary file
         found |= {text.encode(encoding, "ignore") for encoding in ("utf-16-le", "utf-16-be", "latin-1")}
     return {form for form in found if form}
@@ -224,7 +248,8 @@ class Survey:
             OSError: A folder cannot be read.
         """
         lists = [path for path in walk(self.folders) if not path.is_symlink() and is_list(path)]
-        naming = [path for path in lists if self._take_theirs(path)]
+        naming_them = AnyOf(self.speakers)
+        naming = [path for path in lists if self._take_theirs(path, naming_them)]
         files = {PurePosixPath(path).name for path in self._spans}
         stems = {PurePosixPath(path).stem for path in self._spans}
         doubtful: set[str] = set()
@@ -232,8 +257,9 @@ class Survey:
         shared: set[str] = set()
         protected: set[str] = set()
         overlapping = 0
+        wanted = AnyOf((*self.speakers, *self._ids, *stems, *self._texts))
         for path in lists:
-            for fact in self._facts(path):
+            for fact in self._facts(path, wanted):
                 if fact.speaker in self.speakers:
                     continue
                 known = fact.audio is not None and PurePosixPath(fact.audio).name in files
@@ -269,10 +295,10 @@ class Survey:
             lists={str(path): sha256_of(path) for path in naming},
         )
 
-    def _take_theirs(self, path: Path) -> bool:
+    def _take_theirs(self, path: Path, wanted: AnyOf) -> bool:
         """Collect the speaker's facts of a list; tell whether there are any."""
         found = False
-        for fact in self._facts(path):
+        for fact in self._facts(path, wanted):
             if fact.speaker not in self.speakers:
                 continue
             found = True
@@ -282,9 +308,9 @@ class Survey:
                 self._spans[audio].add((fact.start, fact.end))
         return found
 
-    def _facts(self, path: Path) -> Iterator[Fact]:
+    def _facts(self, path: Path, wanted: AnyOf) -> Iterator[Fact]:
         try:
-            yield from facts_in(path)
+            yield from facts_in(path, wanted)
         except (OSError, EOFError, AsrError) as error:
             self.unreadable[str(path)] = str(error)
 

@@ -115,6 +115,17 @@ def test_tables_text_and_kaldi(stripper: Stripper, tmp_path: Path) -> None:
     assert (tmp_path / "talk.tsv").read_text() == "start\tend\ttext\n0\t900\tun\n2000\t2500\ttrois\n"
 
 
+def test_a_file_name_that_others_have_too_is_told_by_its_folder(tmp_path: Path) -> None:
+    mine, other = tmp_path / "a" / "0001.wav", tmp_path / "b" / "0001.wav"
+    for path in (mine, other):
+        path.parent.mkdir()
+        path.write_bytes(b"")
+    traces = Traces(("s01",), alone={str(mine): "a" * 64}, spans={str(mine): ((0.0, None),)}, protected=("0001.wav",))
+    stripper = Stripper(traces, Names(traces), Survey([tmp_path], ["s01"]).resolve)
+    records = [{"path": "a/0001.wav"}, {"path": "b/0001.wav"}, {"path": "c/0001.wav"}]
+    assert stripped(stripper, tmp_path / "x.json", records) == records[1:]
+
+
 def test_nothing_left_is_said(stripper: Stripper, tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text('{"speaker": "s01"}\n\n')
     assert stripper.count(tmp_path / "m.jsonl").empty
