@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -46,3 +47,26 @@ class MissingExtraError(AsrError):
 
 class RecordError(AsrError):
     """The record of what was done cannot be written, or not be read; the message names its place."""
+
+
+class Faults:
+    """Counts errors that do not stop a stream, and keeps the first of them: a corpus can be wrong in every row.
+
+    Attributes:
+        count: Number of all errors.
+        first: The first 20.
+    """
+
+    _KEPT = 20
+
+    def __init__(self, errors: Iterable[AsrError] = ()) -> None:
+        self.count = 0
+        self.first: list[AsrError] = []
+        for error in errors:
+            self.add(error)
+
+    def add(self, error: AsrError) -> None:
+        """Count an error."""
+        self.count += 1
+        if len(self.first) < self._KEPT:
+            self.first.append(error)

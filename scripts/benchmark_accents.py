@@ -1,10 +1,10 @@
 """Which English, by the voice alone: python scripts/benchmark_accents.py ACCENTS [OTHER] --model CHECKPOINT.
 
-ACCENTS (`asr import accents_alphanumeric`) holds three Englishes out of one corpus. With a fifth of its speakers held
+ACCENTS (recipe `accents_alphanumeric`) holds three Englishes out of one corpus. With a fifth of its speakers held
 out in turn: the dialect head on the frozen encoder, and logistic regression on the mean of one layer. Prints the macro
 F1 with its 95 % interval over speakers, the recall of each, the confusion and the expected calibration error.
 
-OTHER (`asr import speechocean762`) holds one of the three, out of other rooms. Prints what heads that learnt from
+OTHER (recipe `speechocean762`) holds one of the three, out of other rooms. Prints what heads that learnt from
 ACCENTS hear in it; and how well ACCENTS is heard by heads that learnt that one English from OTHER, alone or beside
 ACCENTS, without an adversary and with one: a head that learns the room hears nobody of it in ACCENTS.
 """

@@ -1,7 +1,7 @@
 """Which word is emphasised, by the voice alone: python scripts/benchmark_emphasis.py MANIFEST --model CHECKPOINT.
 
 MANIFEST holds sentences of subject, verb and object, with the word that people heard as prominent in the key
-``prominence``: "Verb" is the second one, "Object" the last (`asr import bestiary_intonation`). Their known text is
+``prominence``: "Verb" is the second one, "Object" the last (recipe `bestiary_intonation`). Their known text is
 aligned. Prints how often the word with the highest score is that one, by each cue of `asr.prosody.word_cues`, by all,
 and by the rule that it is always the last; how well the difference between object and verb tells the two (AUC); and
 what `asr.prosody.emphasised` finds. All with 95 % intervals over speakers.

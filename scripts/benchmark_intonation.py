@@ -1,6 +1,6 @@
 """Question or not, by the voice alone: python scripts/benchmark_intonation.py MANIFEST --model CHECKPOINT.
 
-MANIFEST holds short sentences said with different tunes (`asr import bestiary_intonation`): the words carry no cue.
+MANIFEST holds short sentences said with different tunes (recipe `bestiary_intonation`): the words carry no cue.
 With each speaker, and then each sentence, held out in turn (of many, several at once): prosody alone (logistic
 regression on the features of `asr.prosody`), the intonation head on the frozen encoder without the pitch contour and
 with it, as training lets it begin (`asr.training.start`), the model's own "?", and both fused as `asr calibrate` learns

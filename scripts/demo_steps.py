@@ -36,10 +36,10 @@ def corpus() -> Path:
     """Real recordings where apt is there, synthetic ones otherwise."""
     real, synthetic = DATA / "asterisk_prompts.jsonl", DATA / "synthetic.jsonl"
     if shutil.which("apt-get") and shutil.which("dpkg-deb"):
-        command = f"asr import asterisk_prompts --root data/asterisk_prompts --output {real}"
+        command = f"asr import data/asterisk_prompts --recipe asterisk_prompts --output {real}"
         if step("Real recordings: prompts of voice actors, one voice per dialect", command, may_fail=True):
             return real
-    command = f"asr import synthetic --root data/synthetic --output {synthetic}"
+    command = f"asr import data/synthetic --recipe synthetic --output {synthetic}"
     step("No real recordings here: SYNTHETIC fragments, spoken by espeak-ng", command)
     return synthetic
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -16,10 +17,13 @@ from rich.text import Text
 from asr.corpus.split import SplitReport, split_as_tagged, split_manifest
 from asr.corpus.stats import CorpusStats, DialectStats, corpus_stats
 from asr.corpus.validate import CHECKS, ValidationReport, validate_manifest
-from asr.errors import ManifestError
+from asr.errors import Faults, ManifestError
 from asr.files import atomic_write
-from asr.fragment import fragment_schema, read_manifest, write_manifest
-from asr.importers.recipe import count_unmapped, find_recipe, read_recipe
+from asr.fragment import fragment_schema, read_manifest
+from asr.importers import IMPORTERS
+from asr.importers.intake import import_manifest, read_source
+from asr.importers.recipe import find_recipe, parse_option, read_recipe
+from asr.options import build_options
 
 Manifests = Annotated[list[Path], typer.Argument(help="Manifests (.jsonl, .jsonl.gz) of one corpus.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -27,30 +31,45 @@ SkipBroken = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out broken lines, name them, and end with exit code 1.")
 ]
 Number = TypeVar("Number", int, float)
+Entry = TypeVar("Entry")
+Options = TypeVar("Options")
 
 _SHOWN_UNMAPPED = 40
 
 
 def import_corpus(
-    recipe: Annotated[str, typer.Argument(help="A folder with a recipe.yaml, or its name under datasets/.")],
-    root: Annotated[Path, typer.Option(help="The folder in which the corpus lies.")],
+    source: Annotated[Path, typer.Argument(help="The file or folder in which the corpus lies.")],
     output: Annotated[Path, typer.Option(help="The manifest to write (.jsonl, .jsonl.gz).")],
+    format: Annotated[
+        str | None, typer.Option("--format", help=f"What made it: {', '.join(sorted(IMPORTERS))}.")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A folder with a recipe.yaml, or its name under datasets/.")
+    ] = None,
+    option: Annotated[
+        list[str], typer.Option(help="An option of the format, such as language=fr; written as in a recipe.")
+    ] = [],  # noqa: B006 (typer copies it)
 ) -> None:
-    """Turn a corpus in its own layout into a manifest, by a recipe."""
-    unmapped: Counter[tuple[str, str]] = Counter()
-    fragments = read_recipe(find_recipe(recipe)).fragments(root)
+    """Turn a corpus in another layout into a manifest; broken rows are named and left out (exit code 1)."""
+    if format is not None and recipe is None:
+        rows = read_source(format, _options(_registered(IMPORTERS, format).options, option), source)
+    elif recipe is not None and format is None:
+        if option:
+            raise typer.BadParameter("a recipe has its options in its file; --option goes with --format")
+        rows = read_recipe(find_recipe(recipe)).fragments(source)
+    else:
+        raise typer.BadParameter("give either --format or --recipe")
     with _status("importing"):
-        count = write_manifest(count_unmapped(fragments, unmapped), output)
-    _say(f"{count} fragments written to {output}")
-    if unmapped:
+        report = import_manifest(rows, output)
+    _say(f"{report.fragments} fragments written to {output}")
+    if report.unmapped:
         table = Table("field", "value", "fragments", title="not translated (kept under 'unmapped')")
-        for (field, value), number in unmapped.most_common(_SHOWN_UNMAPPED):
+        for (field, value), number in report.unmapped.most_common(_SHOWN_UNMAPPED):
             table.add_row(field, Text(value), str(number))  # Text: their brackets are no markup
         Console().print(table)
-        if len(unmapped) > _SHOWN_UNMAPPED:
-            _say(f"… and {len(unmapped) - _SHOWN_UNMAPPED} other values")
-    if not count:
-        raise ManifestError("the corpus gave no fragments; check --root and the recipe")
+        if len(report.unmapped) > _SHOWN_UNMAPPED:
+            _say(f"… and {len(report.unmapped) - _SHOWN_UNMAPPED} other values")
+    _end_with_skipped(report.faults)
 
 
 def validate(
@@ -104,7 +123,7 @@ def split(
         _say(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
     else:
         _show_split(report)
-    _end_with_skipped(errors)
+    _end_with_skipped(Faults(errors))
 
 
 def stats(manifests: Manifests, skip_broken: SkipBroken = False, as_json: AsJson = False) -> None:
@@ -119,7 +138,7 @@ def stats(manifests: Manifests, skip_broken: SkipBroken = False, as_json: AsJson
         _say(json.dumps(counted.to_dict(), indent=2, ensure_ascii=False))
     else:
         _show_stats(counted)
-    _end_with_skipped(errors)
+    _end_with_skipped(Faults(errors))
 
 
 def schema(
@@ -142,11 +161,24 @@ def _status(doing: str) -> Status:
     return Console(stderr=True).status(doing)
 
 
-def _end_with_skipped(errors: list[ManifestError]) -> None:
-    if errors:
-        for error in errors:
+def _end_with_skipped(faults: Faults) -> None:
+    if faults.count:
+        for error in faults.first:
             typer.echo(f"skipped: {error}", err=True)
+        if faults.count > len(faults.first):
+            typer.echo(f"… and {faults.count - len(faults.first)} more", err=True)
         raise typer.Exit(1)
+
+
+def _registered(table: Mapping[str, Entry], name: str) -> Entry:
+    if name not in table:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(sorted(table))}", param_hint="--format")
+    return table[name]
+
+
+def _options(kind: type[Options], given: list[str]) -> Options:
+    table = {name: parse_option(value) for name, value in _pairs(given, "--option").items()}
+    return build_options(kind, table, "--option")
 
 
 def _pairs(options: list[str], flag: str) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """Importers: each turns a corpus in someone else's layout into fragments, and is known by its name here.
 
-An importer is a function ``(root, options) -> Iterator[Fragment]``: ``root`` is the folder in which the
-corpus lies, ``options`` a frozen dataclass. It streams, gives audio paths that can be opened, and keeps what
-it does not understand in ``Fragment.custom``. A value it could not translate stands in
-``custom["unmapped"]`` (our field name to their value), so that whoever reads the stream can report it.
+An importer is a function ``(source, options) -> Iterator[Row]``: ``source`` is the file or folder in which the corpus
+lies, ``options`` a frozen dataclass. It streams, gives audio paths that can be opened, and keeps what it does not
+understand in ``Fragment.custom``. A value it could not translate stands in ``custom["unmapped"]`` (our field name to
+their value), so that whoever reads the stream can report it. A row that it cannot use it yields as a `ManifestError`
+with file and line, and goes on; it raises only where the corpus cannot be read at all.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from asr.errors import ManifestError
 from asr.fragment import Fragment
 from asr.importers.asterisk import AsteriskOptions, import_asterisk
 from asr.importers.jsonl import JsonlOptions, import_jsonl
 from asr.importers.synthetic import SyntheticOptions, import_synthetic
+
+Row = Fragment | ManifestError
+"""A row of a corpus: its fragment, or what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +29,24 @@ class Importer:
     """A registered importer.
 
     Attributes:
-        run: The function; takes the corpus root and an instance of ``options``.
-        options: The frozen dataclass of its options; its fields are the accepted keys of a recipe.
-        makes_corpus: It fetches or makes the corpus itself; the root need not be there.
+        run: The function; takes the source and an instance of ``options``.
+        options: The frozen dataclass of its options; its fields are the accepted keys of a recipe and of ``--option``.
+        source: What it reads: a ``file``, a ``folder``, ``any`` of both, or a folder in which it fetches or makes the
+            corpus itself (``made``), which need not be there.
     """
 
-    run: Callable[[Path, Any], Iterator[Fragment]]
+    run: Callable[[Path, Any], Iterator[Row]]
     options: type
-    makes_corpus: bool = False
+    source: Literal["file", "folder", "any", "made"] = "folder"
+
+    @property
+    def wanted(self) -> str:
+        """What it reads, in words."""
+        return {"file": "file", "any": "file or folder"}.get(self.source, "folder")
 
 
 IMPORTERS: dict[str, Importer] = {
-    "asterisk": Importer(import_asterisk, AsteriskOptions, makes_corpus=True),
+    "asterisk": Importer(import_asterisk, AsteriskOptions, source="made"),
     "jsonl": Importer(import_jsonl, JsonlOptions),
-    "synthetic": Importer(import_synthetic, SyntheticOptions, makes_corpus=True),
+    "synthetic": Importer(import_synthetic, SyntheticOptions, source="made"),
 }

@@ -70,7 +70,7 @@ class JsonlOptions:
             raise ConfigError(f"{min(both)!r} stands in 'fields' and in 'constants'; keep one of them")
 
 
-def import_jsonl(root: Path, options: JsonlOptions) -> Iterator[Fragment]:
+def import_jsonl(root: Path, options: JsonlOptions) -> Iterator[Fragment | ManifestError]:
     """Stream the fragments of a foreign manifest; every key of theirs survives in ``custom``.
 
     Args:
@@ -78,10 +78,10 @@ def import_jsonl(root: Path, options: JsonlOptions) -> Iterator[Fragment]:
         options: Names and tables.
 
     Yields:
-        One fragment per line.
+        One fragment per line, or the error of a line that is broken or lacks what a fragment needs.
 
     Raises:
-        ManifestError: A line is broken, or lacks what a fragment needs.
+        ManifestError: There is no such manifest, or it cannot be read.
         ConfigError: The recipe names a field that no line has.
     """
     manifest = root / options.manifest
@@ -92,14 +92,14 @@ def import_jsonl(root: Path, options: JsonlOptions) -> Iterator[Fragment]:
     seen: set[str] = set()
     for number, row in read_objects(manifest):
         if isinstance(row, ManifestError):
-            raise row
+            yield row
+            continue
         missing -= row.keys()
         seen |= row.keys()
         try:
-            fragment = _fragment(row, sources, options.constants, folder)
+            yield _fragment(row, sources, options.constants, folder)
         except ManifestError as error:
-            raise ManifestError(str(error), manifest, number) from error
-        yield fragment
+            yield ManifestError(str(error), manifest, number)
     if missing and seen:
         raise ConfigError(
             f"the recipe takes a value from {min(missing)!r}, which no line of {manifest} has; "

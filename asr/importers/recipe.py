@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import yaml
 
 from asr.errors import ConfigError
 from asr.fragment import Fragment
-from asr.importers import IMPORTERS
+from asr.importers import IMPORTERS, Row
+from asr.importers.intake import read_source
 from asr.options import build_options
 
 
@@ -38,24 +38,18 @@ class Recipe:
     importer: str
     options: Any
 
-    def fragments(self, root: str | Path) -> Iterator[Fragment]:
-        """Stream the fragments of the corpus that lies in ``root``, or is made there by its importer.
+    def fragments(self, source: str | Path) -> Iterator[Row]:
+        """Stream the rows of the corpus that lies in ``source``, or is made there by its importer.
 
         A fragment's ``corpus`` is the recipe's name, unless the importer gave it one.
 
         Raises:
-            ConfigError: There is no such folder.
+            ConfigError: The source is missing or of the wrong kind.
             AsrError: What the importer raises for a corpus it cannot read.
         """
-        folder = Path(root)
-        importer = IMPORTERS[self.importer]
-        if importer.makes_corpus and not folder.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-        if not folder.is_dir():
-            raise ConfigError(f"there is no corpus folder {folder}; give the folder in which {self.name!r} lies")
         return (
-            fragment if fragment.corpus is not None else fragment.replace(corpus=self.name)
-            for fragment in importer.run(folder, self.options)
+            row.replace(corpus=self.name) if isinstance(row, Fragment) and row.corpus is None else row
+            for row in read_source(self.importer, self.options, source)
         )
 
 
@@ -100,13 +94,16 @@ def read_recipe(path: str | Path) -> Recipe:
     return Recipe(file.absolute().parent.name, recipe.importer, options)
 
 
-def count_unmapped(fragments: Iterable[Fragment], counts: Counter[tuple[str, str]]) -> Iterator[Fragment]:
-    """Pass fragments on, counting by (field, their value) what an importer could not translate."""
-    for fragment in fragments:
-        unmapped = fragment.custom.get("unmapped")
-        if isinstance(unmapped, dict):
-            counts.update((name, str(value)) for name, value in unmapped.items())
-        yield fragment
+def parse_option(text: str) -> Any:
+    """Read one value as it would stand in a recipe: ``fr``, ``[train.tsv, dev.tsv]``, ``{text: transcript}``.
+
+    Raises:
+        ConfigError: It is no YAML.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the value {text[:40]!r} is no YAML: {' '.join(str(error).split())}") from error
 
 
 class _Loader(yaml.SafeLoader):

@@ -45,13 +45,13 @@ def run(*arguments: str | Path) -> tuple[int, str, str]:
 
 @pytest.fixture
 def manifest(corpus: Path) -> Path:
-    code, _, _ = run("import", corpus, "--root", corpus, "--output", corpus / "m.jsonl")
+    code, _, _ = run("import", corpus, "--recipe", corpus, "--output", corpus / "m.jsonl")
     assert code == 0
     return corpus / "m.jsonl"
 
 
 def test_from_a_foreign_corpus_to_a_checked_split(corpus: Path) -> None:
-    code, out, _ = run("import", corpus, "--root", corpus, "--output", corpus / "m.jsonl.gz")
+    code, out, _ = run("import", corpus, "--recipe", corpus, "--output", corpus / "m.jsonl.gz")
     assert code == 0
     assert "20 fragments written" in out
     assert "Mars" in out and "4" in out
@@ -142,7 +142,11 @@ def test_what_is_no_manifest(tmp_path: Path, command: str) -> None:
         (["validat", "m"], "No such command"),
         (["validate"], "MANIFESTS"),
         (["stats", "m", "--yaml"], "No such option"),
-        (["import", "x", "--root", "."], "--output"),
+        (["import", "x", "--recipe", "."], "--output"),
+        (["import", "x", "--output", "m.jsonl"], "give either --format or --recipe"),
+        (["import", "x", "--output", "m.jsonl", "--format", "jsonl", "--recipe", "x"], "give either --format"),
+        (["import", "x", "--output", "m.jsonl", "--recipe", "x", "--option", "a=b"], "--option goes with --format"),
+        (["import", "x", "--output", "m.jsonl", "--format", "kaldy"], "'kaldy' is none of asterisk, "),
     ],
 )  # fmt: skip
 def test_wrong_usage_ends_with_2(arguments: list[str], sentence: str) -> None:
@@ -154,9 +158,11 @@ def test_wrong_usage_ends_with_2(arguments: list[str], sentence: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["import", "nothing", "--root", ".", "--output", "m.jsonl"], "no recipe 'nothing'"),
-        (["import", "CORPUS", "--root", "nowhere", "--output", "m.jsonl"], "no corpus folder nowhere"),
-        (["import", "CORPUS", "--root", "CORPUS", "--output", "CORPUS/list.jsonl/m.jsonl"], "list.jsonl"),
+        (["import", ".", "--recipe", "nothing", "--output", "m.jsonl"], "no recipe 'nothing'"),
+        (["import", "nowhere", "--recipe", "CORPUS", "--output", "m.jsonl"], "there is no nowhere; name the folder"),
+        (["import", "CORPUS", "--recipe", "CORPUS", "--output", "CORPUS/list.jsonl/m.jsonl"], "list.jsonl"),
+        (["import", "CORPUS", "--format", "jsonl", "--output", "CORPUS/m", "--option", "manifst=a"], "mean 'manifest'"),
+        (["import", "CORPUS", "--format", "jsonl", "--output", "CORPUS/m", "--option", "fields={"], "is no YAML"),
         (["validate", "CORPUS/m.jsonl", "--ignore", "nothing"], "no check 'nothing'"),
         (["split", "CORPUS/m.jsonl", "--output-dir", "CORPUS/s", "--speakers", "dev=11"], "the manifest has 10"),
         (["split", "CORPUS/m.jsonl", "--output-dir", "CORPUS/s", "--share", "dev=0.5"], "add up to 1"),
@@ -171,18 +177,35 @@ def test_what_cannot_be_done_ends_with_1(manifest: Path, arguments: list[str], s
     assert manifest.read_bytes() == before
 
 
-def test_an_import_that_fails_leaves_the_older_manifest(corpus: Path, manifest: Path) -> None:
-    before = manifest.read_bytes()
+def test_a_format_takes_its_options_on_the_command_line(corpus: Path) -> None:
+    given = ("manifest=list.jsonl", "fields={audio: file, text: said}", "constants={language: no}")
+    options = [word for option in given for word in ("--option", option)]
+    code, _, err = run("import", corpus, "--format", "jsonl", *options, "--output", corpus / "m.jsonl")
+    assert (code, err) == (0, "")
+    first = next(read_manifest(corpus / "m.jsonl"))
+    assert (first.id, first.language, first.corpus) == ("c0", "no", None)
+
+
+def test_broken_rows_are_named_and_left_out(corpus: Path) -> None:
     with (corpus / "list.jsonl").open("a") as handle:
-        handle.write("broken\n")
-    code, _, err = run("import", corpus, "--root", corpus, "--output", manifest)
-    assert code == 1 and "list.jsonl:21" in err
+        handle.write("broken\n" * 30)
+    code, out, err = run("import", corpus, "--recipe", corpus, "--output", corpus / "m.jsonl")
+    assert code == 1 and "20 fragments written" in out
+    assert err.count("skipped: not JSON") == 20 and "list.jsonl:21)" in err and "… and 10 more" in err
+    assert len(list(read_manifest(corpus / "m.jsonl"))) == 20
+
+
+def test_an_import_without_one_good_row_leaves_the_older_manifest(corpus: Path, manifest: Path) -> None:
+    before = manifest.read_bytes()
+    (corpus / "list.jsonl").write_text("broken\nbroken\n")
+    code, _, err = run("import", corpus, "--recipe", corpus, "--output", manifest)
+    assert code == 1 and "none of the 2 rows" in err and "list.jsonl:1" in err
     assert manifest.read_bytes() == before
 
 
 def test_an_empty_corpus_is_a_failure(corpus: Path) -> None:
     (corpus / "list.jsonl").write_text("")
-    code, _, err = run("import", corpus, "--root", corpus, "--output", corpus / "m.jsonl")
+    code, _, err = run("import", corpus, "--recipe", corpus, "--output", corpus / "m.jsonl")
     assert code == 1 and "gave no fragments" in err
 
 
@@ -195,7 +218,7 @@ def test_schema_is_printed_or_written(tmp_path: Path) -> None:
 def test_control_c_ends_with_130_and_leaves_nothing_half(corpus: Path) -> None:
     os.mkfifo(corpus / "slow.jsonl")
     (corpus / "recipe.yaml").write_text("importer: jsonl\noptions: {manifest: slow.jsonl}\n")
-    command = [sys.executable, "-m", "asr", "import", corpus, "--root", corpus, "--output", corpus / "m.jsonl"]
+    command = [sys.executable, "-m", "asr", "import", corpus, "--recipe", corpus, "--output", corpus / "m.jsonl"]
     # stdin of its own group: the signal reaches this process alone
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     with (corpus / "slow.jsonl").open("w") as pipe:  # opens when the importer does

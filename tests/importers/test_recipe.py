@@ -1,7 +1,6 @@
 """Recipes: strict keys, registered importers, and the ones that the project brings."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from asr.errors import ConfigError
 from asr.fragment import Fragment
 from asr.importers import IMPORTERS, Importer
 from asr.importers.jsonl import FieldSource, JsonlOptions
-from asr.importers.recipe import count_unmapped, find_recipe, read_recipe
+from asr.importers.recipe import find_recipe, parse_option, read_recipe
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 RECIPES = sorted(DATASETS.glob("*/recipe.yaml"))
@@ -81,23 +80,17 @@ def test_recipes_are_found_by_file_folder_and_name(tmp_path: Path) -> None:
         find_recipe("yours", tmp_path)
 
 
-def test_a_missing_corpus_is_named(tmp_path: Path) -> None:
-    read = read_recipe(recipe(tmp_path, "importer: jsonl"))
-    with pytest.raises(ConfigError, match=r"no corpus folder .*nowhere"):
-        read.fragments(tmp_path / "nowhere")
-
-
 def test_an_importer_that_makes_its_corpus_gets_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def speak(root: Path, options: JsonlOptions) -> Iterator[Fragment]:
         assert root.is_dir()
         return iter([Fragment(id="a", audio="/a.wav", text="", language="en")])
 
-    made = Importer(speak, JsonlOptions, makes_corpus=True)
+    made = Importer(speak, JsonlOptions, source="made")
     monkeypatch.setitem(IMPORTERS, "jsonl", made)
     read = read_recipe(recipe(tmp_path, "importer: jsonl"))
     for _ in range(2):
         assert [fragment.id for fragment in read.fragments(tmp_path / "new" / "corpus")] == ["a"]
-    with pytest.raises(ConfigError, match=r"no corpus folder .*recipe\.yaml"):
+    with pytest.raises(ConfigError, match=r"reads a folder, and .*recipe\.yaml is a file"):
         read.fragments(tmp_path / "recipe.yaml")
 
 
@@ -119,13 +112,16 @@ def test_a_fragment_comes_from_the_recipes_corpus_unless_its_options_name_anothe
     assert [fragment.corpus for fragment in read.fragments(tmp_path)] == expected
 
 
-def test_what_could_not_be_mapped_is_counted(tmp_path: Path) -> None:
-    rows = [{"audio": f"{n}.wav", "text": "", "language": "en", "accent": a} for n, a in enumerate("aabc")]
-    (tmp_path / "manifest.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    read = read_recipe(recipe(tmp_path, "importer: jsonl\noptions: {fields: {dialect: {field: accent, map: {c: en}}}}"))
-    counts: Counter[tuple[str, str]] = Counter()
-    assert len(list(count_unmapped(read.fragments(tmp_path), counts))) == 4
-    assert counts == {("dialect", "a"): 2, ("dialect", "b"): 1}
+@pytest.mark.parametrize(
+    ("text", "value"), [("fr", "fr"), ("no", "no"), ("[a.tsv, b]", ["a.tsv", "b"]), ("{text: said}", {"text": "said"})]
+)
+def test_an_option_is_written_as_in_a_recipe(text: str, value: object) -> None:
+    assert parse_option(text) == value
+
+
+def test_an_option_runs_no_code() -> None:
+    with pytest.raises(ConfigError, match="no YAML"):
+        parse_option("!!python/object/apply:os.system ['true']")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.parent.name)
