@@ -134,8 +134,9 @@ def _show(erasure: Erasure, *, done: bool) -> None:
         typer.echo(f"{erasure.plan.traces.overlapping} fragments of others overlap with theirs, and are silent there")
     for model in erasure.plan.models:
         typer.echo(f"trained on them: {model}")
-    for number in erasure.trained:
-        typer.echo(f"trained on them: entry {number} of the record (`asr audit show`)")
+    for training in erasure.trained:
+        made = ", ".join(training.checkpoints) or "no checkpoints are on record"
+        typer.echo(f"trained on them: run {training.run!r}, entry {training.entry} of the record: {made}")
     for left in erasure.left:
         typer.echo(f"left: {left.path} {left.why}".replace("  ", " "), err=True)
     for note in erasure.notes:

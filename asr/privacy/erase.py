@@ -16,7 +16,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -30,7 +30,6 @@ from asr.privacy.tombstones import Tombstones
 from asr.privacy.traces import Survey, sha256_of
 
 FORMAT_VERSION = 1
-_PLAN = TypeAdapter(Plan)
 # Nothing can be written any more: the erasure stops, and goes on later.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
 
@@ -72,20 +71,35 @@ class RecordBook(Protocol):
 
 
 @dataclass(frozen=True)
+class Training:
+    """A training in the record that heard the speaker, itself or through the model that it began with.
+
+    Attributes:
+        entry: Number of its entry.
+        run: Name of its run; empty where the record has none.
+        checkpoints: Names of the checkpoints that came of it, and the SHA-256 of each.
+    """
+
+    entry: int
+    run: str = ""
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Erasure:
     """What an erasure did, or would do.
 
     Attributes:
         plan: What was planned.
         left: What still tells of the speaker, or may; a person must look at it.
-        trained: Numbers of the record's entries that say what was trained on a list with the speaker.
+        trained: What was trained on a list with the speaker, by the record.
         notes: What the record could not tell.
         deletions: The deletion list; None where nothing was done.
     """
 
     plan: Plan
     left: tuple[Left, ...]
-    trained: tuple[int, ...]
+    trained: tuple[Training, ...]
     notes: tuple[str, ...] = ()
     deletions: Path | None = None
 
@@ -94,6 +108,10 @@ class Erasure:
         """Files by what was done with them, and the records that went."""
         found = Counter(f"{deed.do} {deed.what}" for deed in self.plan.deeds)
         return dict(sorted(found.items())) | {"records": sum(deed.records for deed in self.plan.deeds)}
+
+
+_PLAN = TypeAdapter(Plan)
+_TRAINED = TypeAdapter(tuple[Training, ...])
 
 
 def plan_erasure(folders: Sequence[str | Path], speakers: Iterable[str], record: RecordBook) -> Erasure:
@@ -114,9 +132,7 @@ def plan_erasure(folders: Sequence[str | Path], speakers: Iterable[str], record:
     plan = planner.plan()
     if not (plan.deeds or traces.lists or any(left.path for left in plan.left)):
         raise ConfigError("nothing in these folders tells of that speaker; check the id and the folders")
-    hashes = planner.hashes
-    trained = [entry.number for entry in earlier if entry.action == "train" and _used(entry) & hashes]
-    return Erasure(plan, plan.left, tuple(trained), notes)
+    return Erasure(plan, plan.left, tuple(_trained(earlier, planner.hashes)), notes)
 
 
 def erase(
@@ -150,7 +166,7 @@ def erase(
     found = plan_erasure(folders, speakers, record)
     begun = {
         "plan": _PLAN.dump_python(found.plan, mode="json"),
-        "trained": found.trained,
+        "trained": _TRAINED.dump_python(found.trained, mode="json"),
         "notes": found.notes,
         "deletions": str(Path(deletions).absolute()),
         "tombstones": str(Path(tombstones).absolute()),
@@ -202,7 +218,7 @@ def resume(state: str | Path, *, record: RecordBook) -> Erasure:
         for each in (path, target, graves.path):
             _sweep(each)
         path.unlink()
-    return Erasure(plan, left, tuple(begun["trained"]), tuple(begun["notes"]), target)
+    return Erasure(plan, left, _TRAINED.validate_python(begun["trained"]), tuple(begun["notes"]), target)
 
 
 @contextmanager
@@ -324,7 +340,7 @@ def _remove_folders(planner: Planner) -> None:
 def _deletion_list(
     plan: Plan,
     left: Sequence[Left],
-    trained: Sequence[int],
+    trained: Sequence[JsonValue],
     planner: Planner,
     graves: Tombstones,
     done: Mapping[int, str],
@@ -357,7 +373,7 @@ def _deletion_list(
         "deleted": items,
         "overlapping_fragments_of_others": plan.traces.overlapping,
         "models_trained_on_them": [shown(path) for path in plan.models],
-        "record_entries_of_training": list(trained),
+        "trainings_in_the_record": list(trained),
         "left": [(shown(each.path) if each.path else {}) | {"why": _why(each, planner)} for each in left],
     }
 
@@ -380,7 +396,7 @@ def _details(plan: Plan, listed: Mapping[str, Any]) -> dict[str, JsonValue]:
         "rewritten": rewritten,
         "lists_removed": removed,
         "models": listed["models_trained_on_them"],
-        "record_entries_of_training": listed["record_entries_of_training"],
+        "trainings": listed["trainings_in_the_record"],
         "left": len(listed["left"]),
     }
 
@@ -400,5 +416,20 @@ def _rewritten(entries: Iterable[Recorded]) -> Iterator[tuple[str, str]]:
                 yield str(before), str(after)
 
 
-def _used(entry: Recorded) -> set[str]:
-    return {manifest.sha256 for manifest in entry.manifests}
+def _trained(entries: Sequence[Recorded], hashes: frozenset[str]) -> Iterator[Training]:
+    """Find the trainings on some lists, and those that went on from a checkpoint of one."""
+    # The entry at the end of an action says what came of it, and which entry began it.
+    ends = {entry.details["begun"]: entry for entry in entries if "begun" in entry.details}
+    heard: set[str] = set()
+    for entry in entries:
+        if entry.action != "train" or "begun" in entry.details:
+            continue
+        used = {manifest.sha256 for manifest in entry.manifests}
+        model = entry.details.get("model")
+        before = model.get("sha256") if isinstance(model, Mapping) else None
+        if used & hashes or before in heard:
+            end = ends.get(entry.number, entry)
+            made = end.details.get("checkpoints")
+            checkpoints = {str(name): str(digest) for name, digest in made.items()} if isinstance(made, Mapping) else {}
+            heard.update(checkpoints.values())
+            yield Training(entry.number, str(entry.details.get("run", "")), checkpoints)

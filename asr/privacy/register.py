@@ -323,9 +323,12 @@ class _Done:
     def add(self, entry: Recorded) -> None:
         day = f"{entry.when:%Y-%m-%d}"
         self.times += 1
+        self.first, self.last = self.first or day, day
+        self.came_of_it(entry)
+
+    def came_of_it(self, entry: Recorded) -> None:
         self.fragments += sum(manifest.fragments for manifest in entry.manifests)
         self.manifests |= {manifest.name for manifest in entry.manifests}
-        self.first, self.last = self.first or day, day
 
 
 class _Log:
@@ -335,13 +338,20 @@ class _Log:
         self.days: dict[tuple[str, str, str, str], _Done] = defaultdict(_Done)
         self.received: dict[tuple[str, str], _Done] = defaultdict(_Done)
         self.purposes: Counter[tuple[str, str]] = Counter()
+        # Of actions whose end has not come yet, by the number of their entry.
+        self._begun: dict[object, _Done] = {}
         self.erased: list[tuple[str, Mapping[str, Any]]] = []
 
     def add(self, entry: Recorded) -> None:
-        # What comes of an action has an entry of its own, which is not another action.
-        if entry.details.get("stage") in ("end", "failed"):
+        # What came of an action has an entry of its own, which is not another action.
+        begun = self._begun.pop(entry.details.get("begun"), None)
+        if begun is not None:
+            begun.came_of_it(entry)
             return
-        self.days[f"{entry.when:%Y-%m-%d}", entry.action, entry.who, entry.why].add(entry)
+        done = self.days[f"{entry.when:%Y-%m-%d}", entry.action, entry.who, entry.why]
+        done.add(entry)
+        if entry.details.get("stage") == "begin":
+            self._begun[entry.number] = done
         self.purposes[entry.action, entry.why] += 1
         if entry.action in _WHO_HEARD:
             self.received[entry.who, entry.action].add(entry)

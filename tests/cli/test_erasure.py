@@ -58,6 +58,38 @@ def test_a_speaker_is_erased_and_it_is_on_record(asr: Command, tmp_path: Path) -
     assert again.exit_code == 1 and "nothing in these folders" in again.stderr and "k3v7" not in again.stderr
 
 
+def test_what_was_erased_is_not_imported_again(asr: Command, tmp_path: Path) -> None:
+    data = corpus(tmp_path / "data", "speaker-k3v7", "speaker-b4n2", "speaker-c5p8")
+    backup = shutil.copytree(data, tmp_path / "backup")
+    # In the copy, a recording of theirs is said to be another's.
+    lines = (backup / "m.jsonl").read_text().splitlines()
+    lines.append(json.dumps(json.loads(lines[0]) | {"id": "x", "speaker": "speaker-d6q9"}))
+    (backup / "m.jsonl").write_text("\n".join(lines))
+    arguments = [
+        "import",
+        backup,
+        "--format",
+        "jsonl",
+        "--option",
+        "manifest=m.jsonl",
+        "--output",
+        tmp_path / "o.jsonl",
+    ]
+    assert "refused" not in asr(*arguments).stdout
+    assert len(list(read_manifest(tmp_path / "o.jsonl"))) == 4
+    assert asr("erase", data, "--speaker", "speaker-k3v7").exit_code == 0
+    again = asr(*arguments)
+    assert "2 fragments refused, because they were erased (1 by their audio, 1 by their speaker)" in again.stdout
+    assert {f.speaker for f in read_manifest(tmp_path / "o.jsonl")} == {"speaker-b4n2", "speaker-c5p8"}
+    # Nothing but what was erased: no manifest, and the reason is said.
+    (backup / "m.jsonl").write_text(lines[0])
+    alone = asr(*arguments)
+    assert alone.exit_code == 1 and "1 fragments refused" in alone.stdout
+    (tmp_path / "state" / "dialect-asr" / "tombstones.json").write_text("{")
+    damaged = asr(*arguments)
+    assert damaged.exit_code == 1 and "nobody can say what was erased" in damaged.stderr
+
+
 def test_the_original_id_and_the_keys_lead_to_every_release(asr: Command, tmp_path: Path) -> None:
     keys = [tmp_path / "keys" / name for name in ("one", "two")]
     names = [pseudonym("speaker", "Anna Example", new_key(key)) for key in keys]

@@ -16,7 +16,7 @@ from asr.fragment import read_manifest
 from asr.model.checkpoint import CheckpointInfo, save_checkpoint
 from asr.model.network import DialectWhisper
 from asr.privacy import erase as module
-from asr.privacy.erase import Erasure, erase, plan_erasure, resume
+from asr.privacy.erase import Erasure, Training, erase, plan_erasure, resume
 from asr.privacy.tombstones import Tombstones
 from asr.privacy.traces import sha256_of
 
@@ -133,16 +133,22 @@ def test_models_trained_on_the_speaker_are_listed(
         info = CheckpointInfo(base_model="tiny", manifests={"train.jsonl.gz": found})
         save_checkpoint(DialectWhisper(tiny_whisper), info, path)
     # A list of before an earlier erasure: nobody has it any more, but it held what the later one held.
-    file_record.append("train", why="test", manifests=["a" * 64])
+    file_record.append("train", why="test", manifests=["a" * 64], details={"run": "one", "stage": "begin"})
+    made = {"last.pt": "d" * 64}
+    file_record.append("train", why="test", details={"stage": "end", "begun": 1, "checkpoints": made})
+    # One went on from what came of it, another from elsewhere.
+    for number, begun in enumerate(("d", "e"), start=3):
+        model = {"name": "last.pt", "sha256": begun * 64}
+        file_record.append("train", why="test", manifests=["f" * 64], details={"run": f"{number}", "model": model})
     file_record.append("train", why="test", manifests=["b" * 64])
     file_record.append("erase", why="test", details={"rewritten": [["a" * 64, "c" * 64]]})
     file_record.append("erase", why="test", details={"rewritten": [["c" * 64, digest]]})
     erasure = run()
     assert erasure.plan.models == (str(trained),)
-    assert erasure.trained == (1,)
+    assert erasure.trained == (Training(1, "one", made), Training(3, "3", {}))
     listed = json.loads(places(tmp_path)["deletions"].read_text())
     assert [model["path"] for model in listed["models_trained_on_them"]] == [str(trained)]
-    assert listed["record_entries_of_training"] == [1]
+    assert [training["entry"] for training in listed["trainings_in_the_record"]] == [1, 3]
 
 
 def test_nothing_outside_the_folders_is_touched(people: Any, run: Run, tmp_path: Path, them: str) -> None:
@@ -314,7 +320,7 @@ def test_killed_at_any_touch_of_the_disk_it_ends_the_same(
     def outcome() -> Any:
         listed = json.loads(places(work)["deletions"].read_text())
         items = [{key: item[key] for key in ("did", "what", "records")} for item in listed["deleted"]]
-        others = {key: listed[key] for key in ("left", "overlapping_fragments_of_others", "record_entries_of_training")}
+        others = {key: listed[key] for key in ("left", "overlapping_fragments_of_others", "trainings_in_the_record")}
         graves = len(Tombstones(places(work)["tombstones"]))
         actions = [entry.action for entry in record.entries()]
         strays = [path.name for path in work.rglob("*.part")]

@@ -87,8 +87,9 @@ def test_consents_are_counted_as_they_are_today(manifest: Path) -> None:
 
 def test_the_page_says_what_is_known_and_what_is_not(manifest: Path, tmp_path: Path, file_record: Any) -> None:
     (tmp_path / "README.md").write_text(CARD)
-    file_record.append("annotate", why="transcripts", manifests=["a" * 64, "b" * 64])
-    file_record.append("annotate", why="transcripts", manifests=["a" * 64], details={"stage": "end", "begun": 1})
+    # What came of an action is counted with it, and is no action of its own.
+    file_record.append("annotate", why="transcripts", manifests=["a" * 64], details={"stage": "begin"})
+    file_record.append("annotate", why="transcripts", manifests=["b" * 64], details={"stage": "end", "begun": 1})
     file_record.append("erase", why="a wish", details={"fragments": 3, "models": [{}], "recordings_removed": 2})
     figures = [Figure(name="recall", value=0.93, command="python scripts/x.py --seed 0", interval=(0.9, 0.96), n=240)]
     held, broken = count_held([manifest], NOW.date())
@@ -100,7 +101,8 @@ def test_the_page_says_what_is_known_and_what_is_not(manifest: Path, tmp_path: P
     rows = {
         tuple(cell.strip() for cell in line.strip("|").split("|")) for line in text.splitlines() if line.startswith("|")
     }
-    assert ("tester", "annotate", "1", "2", "2026-01-02", "2026-01-02") in rows
+    assert ("tester", "annotate", "1", "1", "2026-01-02", "2026-01-02") in rows
+    assert ("2026-01-02", "annotate", "1", "tester", "transcripts", "train.jsonl", "2") in rows
     assert ("2026-01-02", "erase", "1", "tester", "a wish", "", "0") in rows
     assert ("recall", "0.93", "0.9 to 0.96", "240", "python scripts/x.py --seed 0") in rows
     assert ("hello", "not stated", "2026-01-01 to 2029-01-01", "1", "1", "2") in rows
