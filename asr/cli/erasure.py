@@ -94,9 +94,10 @@ def register(
 
     The headings are those of Article 30 of the GDPR. Which record is said by ASR_RECORD.
     """
-    from asr.privacy import register as made
+    from asr.privacy.holdings import count_held, read_cards, read_figures
     from asr.privacy.page import to_html, to_markdown
     from asr.privacy.record import open_record
+    from asr.privacy.register import make_register
 
     kinds = {".md": to_markdown, ".html": to_html}
     if unknown := [path for path in output if path.suffix not in kinds]:
@@ -104,18 +105,16 @@ def register(
     now = datetime.now(timezone.utc)
     record = open_record()
     with _status("reading"):
-        held, broken = made.count_held(manifests, now.date())
-        measured = [figure for path in figures for figure in made.read_figures(path)]
+        held, broken = count_held(manifests, now.date())
+        measured = [figure for path in figures for figure in read_figures(path)]
         try:
             faults = record.verify()
             chain = f"The record was checked: {'; '.join(faults)}." if faults else "The record was checked: it holds."
             entries = record.entries()
         except RecordError as error:
             chain, entries = f"There is nothing to say of what was done: {error}.", iter(())
-        cards = made.read_cards(datasets)
-        page = made.make_register(
-            entries, cards, held, measured, now=now, controller=controller, chain=chain, broken=broken
-        )
+        cards = read_cards(datasets)
+        page = make_register(entries, cards, held, measured, now=now, controller=controller, chain=chain, broken=broken)
     for path in output:
         with atomic_write(path) as handle:
             handle.write(kinds[path.suffix](page))

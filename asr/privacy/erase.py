@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
@@ -29,45 +29,12 @@ from asr.privacy.silence import silence
 from asr.privacy.tombstones import Tombstones
 from asr.privacy.traces import Survey, sha256_of
 
+if TYPE_CHECKING:
+    from asr.privacy.record import Entry, Record
+
 FORMAT_VERSION = 1
 # Nothing can be written any more: the erasure stops, and goes on later.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
-
-
-class Recorded(Protocol):
-    """The part of the record's entries that an erasure reads."""
-
-    @property
-    def number(self) -> int:
-        """Place in the record."""
-        ...
-
-    @property
-    def action(self) -> str:
-        """What was done."""
-        ...
-
-    @property
-    def manifests(self) -> Sequence[Any]:
-        """With what; each has a ``sha256``."""
-        ...
-
-    @property
-    def details(self) -> Mapping[str, Any]:
-        """Whatever else."""
-        ...
-
-
-class RecordBook(Protocol):
-    """The part of `asr.privacy.record.Record` that an erasure needs."""
-
-    def append(self, action: str, *, why: str, details: Mapping[str, JsonValue] | None = None) -> Any:
-        """Add an entry."""
-        ...
-
-    def entries(self) -> Iterator[Any]:
-        """Stream the entries."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -114,7 +81,7 @@ _PLAN = TypeAdapter(Plan)
 _TRAINED = TypeAdapter(tuple[Training, ...])
 
 
-def plan_erasure(folders: Sequence[str | Path], speakers: Iterable[str], record: RecordBook) -> Erasure:
+def plan_erasure(folders: Sequence[str | Path], speakers: Iterable[str], record: Record) -> Erasure:
     """Find everything that tells of a speaker; nothing is written.
 
     Args:
@@ -139,7 +106,7 @@ def erase(
     folders: Sequence[str | Path],
     speakers: Iterable[str],
     *,
-    record: RecordBook,
+    record: Record,
     tombstones: str | Path,
     state: str | Path,
     deletions: str | Path,
@@ -176,7 +143,7 @@ def erase(
     return resume(state, record=record)
 
 
-def resume(state: str | Path, *, record: RecordBook) -> Erasure:
+def resume(state: str | Path, *, record: Record) -> Erasure:
     """Go on with an erasure that was begun, to its end.
 
     Args:
@@ -401,7 +368,7 @@ def _details(plan: Plan, listed: Mapping[str, Any]) -> dict[str, JsonValue]:
     }
 
 
-def _earlier(record: RecordBook) -> tuple[list[Recorded], tuple[str, ...]]:
+def _earlier(record: Record) -> tuple[list[Entry], tuple[str, ...]]:
     """The entries so far, and what they cannot tell: a damaged record is no reason to keep somebody's data."""
     try:
         return list(record.entries()), ()
@@ -409,14 +376,15 @@ def _earlier(record: RecordBook) -> tuple[list[Recorded], tuple[str, ...]]:
         return [], (f"what was trained on them is not known from the record: {error}",)
 
 
-def _rewritten(entries: Iterable[Recorded]) -> Iterator[tuple[str, str]]:
+def _rewritten(entries: Iterable[Entry]) -> Iterator[tuple[str, str]]:
     for entry in entries:
         if entry.action == "erase":
-            for before, after in entry.details.get("rewritten", ()):
+            pairs: Any = entry.details.get("rewritten", ())
+            for before, after in pairs:
                 yield str(before), str(after)
 
 
-def _trained(entries: Sequence[Recorded], hashes: frozenset[str]) -> Iterator[Training]:
+def _trained(entries: Sequence[Entry], hashes: frozenset[str]) -> Iterator[Training]:
     """Find the trainings on some lists, and those that went on from a checkpoint of one."""
     # The entry at the end of an action says what came of it, and which entry began it.
     ends = {entry.details["begun"]: entry for entry in entries if "begun" in entry.details}

@@ -263,3 +263,47 @@ def people(tmp_path: Path) -> Corpus:
 def them() -> str:
     """The id of the speaker who is to be erased."""
     return THEM
+
+
+CARD = """# hello [link](https://example.org)
+
+Read `speech` of **few** people.
+
+| | |
+|---|---|
+| source | a [place](https://example.org/a) |
+| licence | CC0 1.0 (`CC0-1.0`) |
+| consent | asked <script>alert(1)</script> |
+| kept | until 2030 |
+"""
+
+
+@pytest.fixture
+def consents(tmp_path: Path) -> Path:
+    """A manifest in which consent is there, missing, expired and withdrawn, and a broken line."""
+    fragments = []
+    for number in range(6):
+        consent = {"id": f"c{number}", "purposes": ["training"], "expires": f"{2025 + number}-01-01"}
+        fragments.append(
+            Fragment(
+                id=f"f{number}",
+                audio=str(tmp_path / "a.wav"),
+                text="oui",
+                language="fr",
+                duration=1800.0,
+                speaker=f"speaker-{number % 2}",
+                corpus="hello",
+                consent=consent if number else None,  # type: ignore[arg-type]
+            )
+        )
+    fragments[5] = fragments[5].replace(consent={"id": "c", "withdrawn": "2026-01-01"})
+    write_manifest(fragments, tmp_path / "m.jsonl")
+    with (tmp_path / "m.jsonl").open("a") as handle:
+        handle.write("{broken\n")
+    return tmp_path / "m.jsonl"
+
+
+@pytest.fixture
+def card_text() -> str:
+    """The card of a corpus, with what others might write into one."""
+    return CARD
