@@ -28,8 +28,9 @@ def consent() -> Consent:
 
 @pytest.fixture(autouse=True)
 def record(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep the record of what tests do out of the developer's own; the file is made with its first entry."""
+    """Keep what tests do out of the developer's own record and tombstones; the file is made with its first entry."""
     path = tmp_path_factory.mktemp("record") / "record.db"
+    monkeypatch.setenv("ASR_TOMBSTONES", str(path.with_name("tombstones.json")))
     monkeypatch.setenv("ASR_RECORD", str(path))
     monkeypatch.setenv("ASR_USER", "tester")
     return path

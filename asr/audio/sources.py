@@ -20,6 +20,13 @@ from asr.errors import AudioError
 
 Samples = npt.NDArray[np.float32]
 
+# What is taken for audio in a folder; a file that is named itself may end as it likes.
+# fmt: off
+AUDIO_ENDINGS = frozenset({
+    ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".g722", ".m4a", ".mka", ".mkv", ".mov", ".mp3", ".mp4",
+    ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma",
+})
+# fmt: on
 # How far, in seconds, a span may reach past the end: annotations are rounded, and encoders pad.
 END_TOLERANCE = 0.1
 # A recording may fall this share short of what its header promises; more means that it was cut short.

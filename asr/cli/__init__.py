@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from asr.cli import annotate, audit, manifests, mask, models, pictures, pseudonymise, transcribe
+from asr.cli import annotate, audit, erasure, manifests, mask, models, pictures, pseudonymise, transcribe
 from asr.errors import AsrError
 
 
@@ -59,6 +59,8 @@ app.command("mask")(mask.mask)
 app.command("schema")(manifests.schema)
 app.add_typer(annotate.app, name="annotate")
 app.add_typer(audit.app, name="audit")
+app.command("erase")(erasure.erase)
+app.command("register")(erasure.register)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from asr.importers import IMPORTERS
 from asr.importers.intake import import_manifest, read_source
 from asr.importers.recipe import find_recipe, parse_option, read_recipe
 from asr.options import build_options
+from asr.privacy.tombstones import Tombstones, tombstones_path, unburied
 
 Manifests = Annotated[list[Path], typer.Argument(help="Manifests (.jsonl, .jsonl.gz) of one corpus.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -62,9 +63,15 @@ def import_corpus(
         rows = read_recipe(find_recipe(recipe)).fragments(source)
     else:
         raise typer.BadParameter("give either --format or --recipe")
+    refused: Counter[str] = Counter()
     with open_record().during("import", why=why, details={"format": format, "recipe": recipe}) as outcome:
-        with _status("importing"):
-            report = import_manifest(rows, output)
+        try:
+            with _status("importing"):
+                report = import_manifest(unburied(rows, Tombstones(tombstones_path()), refused), output)
+        finally:
+            if refused:
+                by = ", ".join(f"{count} by their {reason}" for reason, count in sorted(refused.items()))
+                _say(f"{refused.total()} fragments refused, because they were erased ({by})")
         outcome.manifests.append(output)
     _say(f"{report.fragments} fragments written to {output}")
     if report.unmapped:
