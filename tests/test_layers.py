@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "asr"
 
 # A module imports from the rows above it, from its own folder, and from what stands left of it in its own row.
 ROWS = (
-    ("errors", "files", "jsonlines", "tables", "options", "fragment", "transcript", "text"),
-    ("audio", "writers", "metrics", "corpus", "expressions", "importers", "privacy", "intent"),
+    ("errors", "files", "lines", "jsonlines", "tables", "options", "fragment", "transcript", "text"),
+    ("audio", "writers", "metrics", "corpus", "expressions", "importers", "exporters", "privacy", "intent"),
     ("weights", "prosody", "pictures", "model"),
     ("data", "inference", "export"),
     ("training", "evaluation"),
