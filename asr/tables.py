@@ -102,6 +102,7 @@ def _cells(path: Path, kind: Literal["tsv", "csv"]) -> Iterator[tuple[int, list[
                 yield line + "\n"
 
     reader = csv.reader(good(), strict=True) if kind == "csv" else (line[:-1].split("\t") for line in good())
+    cells: list[str] | ManifestError | None
     while True:
         try:
             cells = next(reader, None)

@@ -17,7 +17,13 @@ from typing import Any, Literal
 from asr.errors import ManifestError
 from asr.fragment import Fragment
 from asr.importers.asterisk import AsteriskOptions, import_asterisk
+from asr.importers.audiofolder import import_audiofolder
+from asr.importers.common_voice import CommonVoiceOptions, import_common_voice
+from asr.importers.fields import RowOptions
 from asr.importers.jsonl import JsonlOptions, import_jsonl
+from asr.importers.kaldi import import_kaldi
+from asr.importers.lhotse_cuts import import_cuts
+from asr.importers.nemo import import_nemo
 from asr.importers.synthetic import SyntheticOptions, import_synthetic
 
 Row = Fragment | ManifestError
@@ -47,6 +53,11 @@ class Importer:
 
 IMPORTERS: dict[str, Importer] = {
     "asterisk": Importer(import_asterisk, AsteriskOptions, source="made"),
+    "audiofolder": Importer(import_audiofolder, RowOptions),
+    "common_voice": Importer(import_common_voice, CommonVoiceOptions),
     "jsonl": Importer(import_jsonl, JsonlOptions),
+    "kaldi": Importer(import_kaldi, RowOptions),
+    "lhotse": Importer(import_cuts, RowOptions, "file"),
+    "nemo": Importer(import_nemo, RowOptions, "file"),
     "synthetic": Importer(import_synthetic, SyntheticOptions, source="made"),
 }
