@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from asr.errors import ManifestError
-
-# One line of annotated speech is a few kilobytes; a "line" beyond this is another kind of file, and reading
-# on would fill the memory.
-MAX_LINE_BYTES = 16 * 2**20
-
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+from asr.lines import read_lines
 
 
 def read_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | ManifestError]]:
-    """Stream the objects of a JSON Lines file; gzip is told by the content, not by the name.
-
-    Blank lines are passed over. A gzip stream that is cut short gives an error for its last line and ends.
+    """Stream the objects of a JSON Lines file, plain or gzipped; blank lines are passed over.
 
     Args:
         path: The file.
@@ -33,53 +24,13 @@ def read_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | Manif
         ManifestError: The file is missing, a folder, or cannot be read.
     """
     file = Path(path)
-    if file.is_dir():
-        raise ManifestError("a manifest is a file, this is a folder; name the .jsonl file in it", file)
-    if not file.exists():
-        raise ManifestError("there is no such manifest; check the path", file)
-    return _objects(file)
+    lines = read_lines(file, "manifest")
+    return ((number, _parse(line, file, number) if isinstance(line, str) else line) for number, line in lines)
 
 
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any] | ManifestError]]:
+def _parse(line: str, path: Path, number: int) -> dict[str, Any] | ManifestError:
     try:
-        with path.open("rb") as raw:
-            packed = raw.peek(2)[:2] == b"\x1f\x8b"
-            handle: BinaryIO = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
-            number = 0
-            while True:
-                number += 1
-                try:
-                    line = _next_line(handle)
-                except (EOFError, gzip.BadGzipFile, zlib.error):
-                    message = "the gzip stream is cut short or damaged here; fetch or write the manifest again"
-                    yield number, ManifestError(message, path, number)
-                    return
-                if not line:
-                    return
-                if number == 1:  # editors on Windows put the mark in front of the first line
-                    line = line.removeprefix(_BYTE_ORDER_MARK)
-                if line.strip():
-                    yield number, _parse(line, path, number)
-    except OSError as error:
-        raise ManifestError(f"the manifest cannot be read: {error.strerror or error}", path) from error
-
-
-def _next_line(handle: BinaryIO) -> bytes:
-    """Return the next line, or the first bytes of one that is too long, whose rest is passed over."""
-    line = rest = handle.readline(MAX_LINE_BYTES + 1)
-    while len(rest) > MAX_LINE_BYTES and not rest.endswith(b"\n"):
-        rest = handle.readline(MAX_LINE_BYTES + 1)
-    return line
-
-
-def _parse(line: bytes, path: Path, number: int) -> dict[str, Any] | ManifestError:
-    if len(line) > MAX_LINE_BYTES:
-        message = f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB; this is no manifest"
-        return ManifestError(message, path, number)
-    try:
-        data = _DECODER.decode(line.decode().rstrip())
-    except UnicodeDecodeError as error:
-        message = f"byte {error.start + 1} of the line is not UTF-8; save the manifest as UTF-8"
+        data = _DECODER.decode(line)
     except json.JSONDecodeError as error:
         message = f"not JSON: {error.msg} at column {error.colno}; write one object per line"
     except RecursionError:

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asr import jsonlines
 from asr.errors import ManifestError
 from asr.jsonlines import read_objects
 
@@ -58,27 +57,6 @@ def test_any_bytes_end_in_values_or_in_a_sentence(tmp_path: Path, data: bytes) -
     (tmp_path / "m").write_bytes(gzip.compress(data)[:-1])
     *_, (_, last) = read_objects(tmp_path / "m")
     assert isinstance(last, ManifestError)
-
-
-def test_damaged_gzip_is_reported(tmp_path: Path) -> None:
-    data = bytearray(gzip.compress(b'{"n": 1}\n' * 2000))
-    data[len(data) // 2] ^= 0xFF
-    (tmp_path / "m.gz").write_bytes(data)
-    *_, (_, last) = read_objects(tmp_path / "m.gz")
-    assert isinstance(last, ManifestError) and "damaged" in str(last)
-
-
-def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
-    (tmp_path / "m").write_bytes(b'\xef\xbb\xbf{"n": 1}\n')
-    assert [row for _, row in read_objects(tmp_path / "m")] == [{"n": 1}]
-
-
-def test_a_line_without_end_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jsonlines, "MAX_LINE_BYTES", 100)
-    (tmp_path / "m").write_bytes(b'{"n": "' + b"x" * 1000 + b'"}\n{"n": 2}\n')
-    (number, error), last = read_objects(tmp_path / "m")
-    assert (number, last) == (1, (2, {"n": 2}))
-    assert isinstance(error, ManifestError) and "longer than" in str(error)
 
 
 def test_missing_file_and_folder_end_in_a_sentence(tmp_path: Path) -> None:

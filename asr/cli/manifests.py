@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -48,7 +48,7 @@ def import_corpus(
         str | None, typer.Option(help="A folder with a recipe.yaml, or its name under datasets/.")
     ] = None,
     option: Annotated[
-        list[str], typer.Option(help="An option of the format, such as language=fr; written as in a recipe.")
+        list[str], typer.Option(help="An option of the format, such as constants.language=fr; values as in a recipe.")
     ] = [],  # noqa: B006 (typer copies it)
     why: Annotated[str, typer.Option(help="Stands in the record of what was done (asr audit show).")] = "import",
 ) -> None:
@@ -189,7 +189,15 @@ def _registered(table: Mapping[str, Entry], name: str) -> Entry:
 
 
 def _options(kind: type[Options], given: list[str]) -> Options:
-    table = {name: parse_option(value) for name, value in _pairs(given, "--option").items()}
+    table: dict[str, Any] = {}
+    for name, value in _pairs(given, "--option").items():
+        *parents, last = name.split(".")
+        place = table
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise typer.BadParameter(f"{parent!r} is given as a whole and in part", param_hint="--option")
+        place[last] = parse_option(value)
     return build_options(kind, table, "--option")
 
 

@@ -17,9 +17,15 @@ from typing import Any, Literal
 from asr.errors import ManifestError
 from asr.fragment import Fragment
 from asr.importers.asterisk import AsteriskOptions, import_asterisk
+from asr.importers.audiofolder import import_audiofolder
+from asr.importers.common_voice import CommonVoiceOptions, import_common_voice
 from asr.importers.elan import import_elan
+from asr.importers.fields import RowOptions
 from asr.importers.jsonl import JsonlOptions, import_jsonl
+from asr.importers.kaldi import import_kaldi
 from asr.importers.label_studio import LabelStudioOptions, import_label_studio
+from asr.importers.lhotse_cuts import import_cuts
+from asr.importers.nemo import import_nemo
 from asr.importers.subtitles import SubtitleOptions, import_subtitles
 from asr.importers.synthetic import SyntheticOptions, import_synthetic
 from asr.importers.textgrid import import_textgrid
@@ -52,9 +58,14 @@ class Importer:
 
 IMPORTERS: dict[str, Importer] = {
     "asterisk": Importer(import_asterisk, AsteriskOptions, source="made"),
+    "audiofolder": Importer(import_audiofolder, RowOptions),
+    "common_voice": Importer(import_common_voice, CommonVoiceOptions),
     "elan": Importer(import_elan, TierOptions),
     "jsonl": Importer(import_jsonl, JsonlOptions),
+    "kaldi": Importer(import_kaldi, RowOptions),
     "label_studio": Importer(import_label_studio, LabelStudioOptions, source="file"),
+    "lhotse": Importer(import_cuts, RowOptions, source="file"),
+    "nemo": Importer(import_nemo, RowOptions, source="file"),
     "subtitles": Importer(import_subtitles, SubtitleOptions),
     "synthetic": Importer(import_synthetic, SyntheticOptions, source="made"),
     "textgrid": Importer(import_textgrid, TierOptions),

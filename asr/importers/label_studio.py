@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from asr.errors import ConfigError, ManifestError, MissingExtraError
 from asr.fragment import Fragment
 from asr.importers.beside import lies_in
 from asr.importers.entries import ANSWERED, CANNOT_TELL, CANNOT_TELL_CONTROL, answered
-from asr.importers.jsonl import FieldSource, bare_name, translate
+from asr.importers.fields import FieldSource, Source, translate
 
 # Where a task of ours keeps its fragment, and where its recording.
 FRAGMENT_KEY = "fragment"
@@ -115,7 +115,7 @@ class LabelStudioOptions:
     """
 
     root: str = "."
-    fields: Mapping[str, Annotated[FieldSource, BeforeValidator(bare_name)]] = field(default_factory=dict)
+    fields: Mapping[str, Source] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import BeforeValidator
+from typing import Any
 
 from asr.errors import ConfigError, ManifestError
 from asr.fragment import Fragment
 from asr.importers.beside import BesideOptions, Ids
-from asr.importers.jsonl import FieldSource, bare_name, translate
+from asr.importers.fields import Source, translate
 
 # Fields that a label of another tier can fill.
 _LABELLED = tuple(
@@ -37,7 +35,7 @@ class TierOptions(BesideOptions):
     """
 
     tiers: Mapping[str, str | None] = field(default_factory=dict)
-    labels: Mapping[str, Annotated[FieldSource, BeforeValidator(bare_name)]] = field(default_factory=dict)
+    labels: Mapping[str, Source] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the names.

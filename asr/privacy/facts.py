@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from asr.errors import ManifestError
-from asr.jsonlines import MAX_LINE_BYTES
+from asr.lines import MAX_LINE_BYTES
 
 # How the lists of this field name things; ours first.
 SPEAKER_KEYS = ("speaker", "speaker_id", "spk", "spk_id", "client_id", "participant")

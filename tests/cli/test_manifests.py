@@ -178,7 +178,7 @@ def test_what_cannot_be_done_ends_with_1(manifest: Path, arguments: list[str], s
 
 
 def test_a_format_takes_its_options_on_the_command_line(corpus: Path) -> None:
-    given = ("manifest=list.jsonl", "fields={audio: file, text: said}", "constants={language: no}")
+    given = ("manifest=list.jsonl", "fields={audio: file, text: said}", "constants.language=no")
     options = [word for option in given for word in ("--option", option)]
     code, _, err = run("import", corpus, "--format", "jsonl", *options, "--output", corpus / "m.jsonl")
     assert (code, err) == (0, "")

@@ -8,7 +8,7 @@ from asr.errors import ManifestError
 from asr.fragment import Fragment
 from asr.importers import beside
 from asr.importers.elan import import_elan
-from asr.importers.jsonl import FieldSource
+from asr.importers.fields import FieldSource
 from asr.importers.tiers import TierOptions
 
 OPTIONS = TierOptions(constants={"language": "fr"})

@@ -10,7 +10,7 @@ import pytest
 
 from asr.errors import ConfigError, ManifestError
 from asr.fragment import Fragment
-from asr.importers.jsonl import FieldSource
+from asr.importers.fields import FieldSource
 from asr.importers.label_studio import LabelStudioOptions, audio_path, import_label_studio, read_export
 
 # Keys and order are those of an export of Label Studio 1.23.

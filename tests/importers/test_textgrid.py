@@ -11,7 +11,7 @@ from praatio.utilities.constants import Interval, Point
 from asr.errors import ManifestError
 from asr.fragment import Fragment
 from asr.importers import beside
-from asr.importers.jsonl import FieldSource
+from asr.importers.fields import FieldSource
 from asr.importers.textgrid import import_textgrid
 from asr.importers.tiers import TierOptions
 

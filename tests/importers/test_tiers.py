@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from asr.errors import ConfigError, ManifestError
 from asr.fragment import Fragment
-from asr.importers.jsonl import FieldSource
+from asr.importers.fields import FieldSource
 from asr.importers.tiers import Stretch, Tier, TierOptions, tier_fragments
 
 ROOT = Path("/corpus")
