@@ -6,7 +6,7 @@ import pytest
 
 from asr.errors import ManifestError
 from asr.fragment import Fragment, write_manifest
-from asr.jsonlines import MAX_LINE_BYTES
+from asr.lines import MAX_LINE_BYTES
 from asr.privacy.facts import Fact, facts_in, is_list, read_json, rows_of, span_of
 
 
