@@ -32,6 +32,10 @@ def pseudonymise(
     keep: Annotated[
         list[str], typer.Option(help="An unknown key that may stay, such as mic or consent.form; repeat for more.")
     ] = [],  # noqa: B006 (typer copies it)
+    mask_words: Annotated[
+        bool,
+        typer.Option("--mask-words", help="Mask names, numbers and addresses in texts and sound, as `asr mask` does."),
+    ] = False,
     audio: Annotated[bool, typer.Option(help="Write the recordings; without, texts and ids alone.")] = True,
     root: Annotated[
         Path | None, typer.Option(help="The folder in which the recordings lie; the manifest's by default.")
@@ -39,13 +43,20 @@ def pseudonymise(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Make a release in which nobody is named: new ids, plain recordings, months for days, another order."""
+    from asr.privacy.masked import mask_words as masked
     from asr.privacy.record import open_record
 
     data = [manifest.absolute().parent, output, *([] if root is None else [root])]
     secret = new_key(key, data) if make_key else read_key(key, data)
-    options = ReleaseOptions(k=k, keep=frozenset(keep), audio=audio, root=root)
+    changes = {"mask-words": masked} if mask_words else {}
+    options = ReleaseOptions(k=k, keep=frozenset(keep), audio=audio, root=root, changes=changes)
     errors: list[ManifestError] = []
-    details: dict[str, JsonValue] = {"key": fingerprint(secret), "k": k, "audio": audio}
+    details: dict[str, JsonValue] = {
+        "key": fingerprint(secret),
+        "k": k,
+        "audio": audio,
+        "changes": list(changes),
+    }
     try:
         with open_record().during("pseudonymise", why=why, manifests=[manifest], details=details) as outcome:
             with Console(stderr=True).status("pseudonymising"):

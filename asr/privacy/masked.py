@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import soundfile
-
 from asr.audio import SAMPLE_RATE, load_audio
+from asr.audio.sources import Samples
 from asr.errors import AudioError, ConfigError, ManifestError
-from asr.files import atomic_write
 from asr.fragment import Fragment, read_numbered, write_manifest
-from asr.privacy.mask import mask_fragment
+from asr.privacy.mask import Masked, mask_fragment
+from asr.privacy.recordings import write_plain
 from asr.privacy.silence import mask_samples, silences
 
 
@@ -60,6 +58,29 @@ def mask_manifest(manifest: str | Path, folder: str | Path, *, beep: bool = Fals
     return report
 
 
+def mask_words(fragment: Fragment, samples: Samples | None) -> tuple[Fragment, Samples | None]:
+    """Mask a fragment, and what of its recording was loaded, together: a change that a release can make.
+
+    Args:
+        fragment: With the times of its words where there are samples and something to mask.
+        samples: Of the fragment's own span, 16 kHz; None leaves the sound out.
+
+    Raises:
+        ManifestError: The fragment cannot be masked, because its words have no times, say, or of its language.
+        MissingExtraError: The extra ``privacy`` is not installed.
+    """
+    try:
+        masked = mask_fragment(fragment)
+    except ConfigError as error:  # the language is the fragment's own
+        raise ManifestError(str(error)) from error
+    return masked.fragment, None if samples is None else _silenced(fragment, masked, samples, beep=False)
+
+
+def _silenced(fragment: Fragment, masked: Masked, samples: Samples, beep: bool) -> Samples:
+    stretches = silences(fragment, masked.spans)
+    return mask_samples(samples, SAMPLE_RATE, stretches, start=fragment.start, beep=beep)
+
+
 def _masked(manifest: Path, folder: Path, beep: bool, report: MaskReport) -> Iterator[Fragment]:
     for number, item in read_numbered(manifest):
         if isinstance(item, ManifestError):
@@ -77,15 +98,10 @@ def _masked(manifest: Path, folder: Path, beep: bool, report: MaskReport) -> Ite
 def _copied(fragment: Fragment, path: Path, beep: bool, counts: Counter[str]) -> Fragment:
     """Write a fragment's recording, masked, and return the fragment that goes with it."""
     masked = mask_fragment(fragment)
-    stretches = silences(fragment, masked.spans)
-    samples = load_audio(fragment.audio, fragment.start, fragment.duration)
-    samples = mask_samples(samples, SAMPLE_RATE, stretches, start=fragment.start, beep=beep)
-    # Rounded here, because libsndfile would scale by another number than it reads with.
-    whole = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
-    with atomic_write(path, "wb") as handle:
-        soundfile.write(handle, whole, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    samples = _silenced(fragment, masked, load_audio(fragment.audio, fragment.start, fragment.duration), beep)
+    write_plain(path, samples)
     counts.update(span.type for span in masked.spans)
     words = tuple(
         word.model_copy(update={"start": max(0.0, word.start - fragment.start)}) for word in masked.fragment.words
     )
-    return masked.fragment.replace(audio=str(path), start=0.0, duration=len(whole) / SAMPLE_RATE, words=words)
+    return masked.fragment.replace(audio=str(path), start=0.0, duration=len(samples) / SAMPLE_RATE, words=words)

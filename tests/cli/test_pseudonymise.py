@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from asr.audio import load_audio
 from asr.cli import app
 from asr.fragment import read_manifest, write_manifest
 from asr.privacy.record import open_record
@@ -58,6 +59,25 @@ def test_json_and_keys_that_stay(manifest: Path, tmp_path: Path) -> None:
     assert code == 0 and report["fragments"] == 12 and report["dropped"] == {}
     assert report["widened"][0]["shown"]["dialect"] == "fr-CA"
     assert [path.name for path in (tmp_path / "b").rglob("*")] == ["manifest.jsonl"]
+
+
+def test_words_are_masked_on_the_way(manifest: Path, tmp_path: Path) -> None:
+    said = "je m'appelle Jeanne Tremblay"
+    lines = [json.loads(line) | {"text": said} for line in manifest.read_text().splitlines()]
+    lines[0]["words"] = [
+        {"text": word, "start": 0.02 * place, "duration": 0.02} for place, word in enumerate(said.split())
+    ]
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    code, out, err = run(manifest, tmp_path / "a", "--key", tmp_path / "key", "--new-key", "--k", "1", "--mask-words")
+    # Nobody knows where in the others' sound the name is.
+    assert code == 1 and err.count("skipped: ") == 11 and "no times of its words" in err and "Jeanne" not in err + out
+    (masked,) = read_manifest(tmp_path / "a" / "manifest.jsonl")
+    assert masked.text == "je m'appelle [NAME]"
+    samples = load_audio(masked.audio, 0.0, 0.1)
+    assert not samples.any()  # the name's own time, and the 0.1 s on either side
+    code, out, _ = run(manifest, tmp_path / "b", "--key", tmp_path / "key", "--no-audio", "--k", "1", "--mask-words")
+    assert code == 0 and {item.text for item in read_manifest(tmp_path / "b" / "manifest.jsonl")} == {masked.text}
+    assert next(iter(open_record().entries())).details["changes"] == ["mask-words"]
 
 
 def test_what_fails_is_a_sentence(manifest: Path, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_full_disk_leaves_no_manifest(manifest: Path, tmp_path: Path, monkeypa
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(masked.soundfile, "write", full)
+    monkeypatch.setattr(masked, "write_plain", full)
     with pytest.raises(OSError, match="No space left"):
         mask_manifest(manifest, tmp_path / "out")
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
