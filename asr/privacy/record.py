@@ -170,6 +170,12 @@ class Record:
     def _is_sqlite(self) -> bool:
         return self._url.get_backend_name() == "sqlite"
 
+    @property
+    def _file(self) -> Path | None:
+        """The SQLite file; None of a server, or where SQLite is given a URI of its own (``uri=true``)."""
+        name = self._url.database or ""
+        return Path(name) if self._is_sqlite and not name.startswith("file:") else None
+
     def append(
         self,
         action: str,
@@ -215,8 +221,8 @@ class Record:
             raise RecordError(f"no entry can hold this {name!r}: it must be plain and of one line, not empty") from None
         except (SQLAlchemyError, OSError) as error:
             raise RecordError(
-                f"the record {self.place} cannot be written, so nothing is done: {_reason(error)}; mend that, or name "
-                "another record in ASR_RECORD"
+                f"the record {self.place} cannot be written: {_reason(error)}; mend that, or name another one in "
+                "ASR_RECORD"
             ) from error
         return entry
 
@@ -246,7 +252,11 @@ class Record:
         Raises:
             RecordError: It cannot be written; where it is the first entry, the action does not begin.
         """
-        begun = self.append(action, why=why, manifests=manifests, details={**(details or {}), "stage": "begin"}).number
+        try:
+            given = {**(details or {}), "stage": "begin"}
+            begun = self.append(action, why=why, manifests=manifests, details=given).number
+        except RecordError as error:
+            raise RecordError(f"nothing was done: {error}") from error
         outcome = Outcome()
         try:
             yield outcome
@@ -257,12 +267,11 @@ class Record:
             except RecordError as unwritten:  # what went wrong first is what the user must hear of
                 log.warning("%s", unwritten)
             raise
-        self.append(
-            action,
-            why=why,
-            manifests=outcome.manifests,
-            details=outcome.details | {"stage": "end", "begun": begun},
-        )
+        ended = {"stage": "end", "begun": begun}
+        try:
+            self.append(action, why=why, manifests=outcome.manifests, details=outcome.details | ended)
+        except RecordError as error:
+            raise RecordError(f"the {action} was done, and its end is not on the record: {error}") from error
 
     def entries(self) -> Iterator[Entry]:
         """Stream the entries, the first one first.
@@ -273,12 +282,13 @@ class Record:
         with self._reading() as connection:
             for row in _rows(connection):
                 try:
-                    yield Entry.model_validate(json.loads(row.entry) | {"hash": row.hash})
+                    entry = Entry.model_validate(json.loads(row.entry) | {"hash": row.hash})
                 except (ValueError, TypeError):
                     raise RecordError(
                         f"entry {row.number} of the record {self.place} cannot be read: somebody changed it; run "
                         "`asr audit verify`"
                     ) from None
+                yield entry
 
     def head(self) -> str:
         """Return the hash of the last entry, to be noted elsewhere.
@@ -344,9 +354,8 @@ class Record:
             yield connection
 
     def _make_tables(self) -> None:
-        if self._is_sqlite:
-            folder = Path(self._url.database or "").absolute().parent
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._file is not None:
+            self._file.absolute().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._engine.connect() as connection:
             if sqlalchemy.inspect(connection).has_table(_HEAD.name):
                 return
@@ -370,7 +379,7 @@ class Record:
         Raises:
             RecordError: There is no record, or what is there is none.
         """
-        if self._is_sqlite and not Path(self._url.database or "").exists():
+        if self._file is not None and not self._file.exists():
             raise RecordError(f"there is no record {self.place} yet; it is made with the first entry")
         try:
             with self._engine.connect() as connection:

@@ -30,7 +30,9 @@ def corpus_recipe(tmp_path: Path) -> Path:
     """A corpus of two fragments, whose recipe states their consent."""
     folder = tmp_path / "mine"
     folder.mkdir()
-    rows = [{"audio": f"{name}.wav", "text": name, "language": "fr"} for name in ("a", "b")]
+    rows = [
+        {"audio": f"{name}.wav", "text": "secret words", "language": "fr", "speaker": "secret"} for name in ("a", "b")
+    ]
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "recipe.yaml").write_text(
         yaml.safe_dump({"importer": "jsonl", "consent": {"id": "forms", "purposes": ["training"]}})
@@ -38,7 +40,7 @@ def corpus_recipe(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_import_is_on_the_record_with_what_came_of_it(corpus_recipe: Path, tmp_path: Path) -> None:
+def test_an_import_is_on_the_record_with_what_came_of_it(corpus_recipe: Path, tmp_path: Path, record: Path) -> None:
     output = tmp_path / "out.jsonl"
     code, _, stderr = run("import", corpus_recipe, "--root", corpus_recipe, "--output", output, "--why", "a first look")
     assert code == 0, stderr
@@ -52,6 +54,8 @@ def test_an_import_is_on_the_record_with_what_came_of_it(corpus_recipe: Path, tm
 
     code, shown, _ = run("audit", "show")
     assert code == 0
+    # No speaker, no transcript, no path.
+    assert b"secret" not in record.read_bytes() and str(tmp_path).encode() not in record.read_bytes()
     assert [line.split()[0] for line in shown.splitlines()] == ["1", "2"]
     assert f"tester import for a first look | out.jsonl {made.sha256[:12]} (2)" in shown
     # The manifest under another name is the same manifest.
@@ -92,7 +96,7 @@ def test_what_cannot_be_recorded_is_not_done(
     monkeypatch.setenv("ASR_RECORD", str(tmp_path / "broken.db"))
     code, _, stderr = run("import", corpus_recipe, "--root", corpus_recipe, "--output", tmp_path / "out.jsonl")
     assert code == 1
-    assert "broken.db cannot be written, so nothing is done: file is not a database" in stderr
+    assert "broken.db cannot be written: file is not a database" in stderr
     assert not (tmp_path / "out.jsonl").exists()
 
 

@@ -380,7 +380,7 @@ def test_a_full_disk_stops_the_action_before_it_begins(tmp_path: Path) -> None:
         preexec_fn=limited,
     )
     assert "begun" not in done.stdout
-    assert "cannot be written, so nothing is done" in done.stderr.splitlines()[-1]
+    assert "nothing was done: the record " in done.stderr.splitlines()[-1]
     log = Record(str(path))
     assert (log.verify(), sum(1 for _ in log.entries())) == ([], 2)
 
@@ -388,8 +388,16 @@ def test_a_full_disk_stops_the_action_before_it_begins(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_a_sentence(template: Path, tmp_path: Path) -> None:
     shutil.copy(template, tmp_path / "r.db")
     read_only = f"sqlite:///file:{tmp_path / 'r.db'}?mode=ro&uri=true"  # root may write everywhere else
-    with pytest.raises(RecordError, match=r"cannot be written, so nothing is done: .*readonly.* ASR_RECORD"):
+    with pytest.raises(RecordError, match=r"cannot be written: .*readonly.* ASR_RECORD"):
         Record(read_only).append("train", why="x")
+    with pytest.raises(RecordError, match="nothing was done"), Record(read_only).during("train", why="x"):
+        pytest.fail("it began")
+    shutil.copy(template, tmp_path / "other.db")
+    with (
+        pytest.raises(RecordError, match=r"the train was done, and its end is not on the record: .*other\.db"),
+        Record(str(tmp_path / "other.db")).during("train", why="x"),
+    ):
+        (tmp_path / "other.db").write_text("somebody writes over it " * 50)
     with pytest.raises(RecordError, match="cannot be written"):
         Record("/proc/none/record.db").append("train", why="x")
 
