@@ -57,14 +57,16 @@ def import_corpus(
 
     if format is not None and recipe is None:
         rows = read_source(format, _options(_registered(IMPORTERS, format).options, option), source)
+        how = {"importer": format}
     elif recipe is not None and format is None:
         if option:
             raise typer.BadParameter("a recipe has its options in its file; --option goes with --format")
-        rows = read_recipe(find_recipe(recipe)).fragments(source)
+        found = read_recipe(find_recipe(recipe))
+        rows, how = found.fragments(source), {"recipe": found.name, "importer": found.importer}
     else:
         raise typer.BadParameter("give either --format or --recipe")
     refused: Counter[str] = Counter()
-    with open_record().during("import", why=why, details={"format": format, "recipe": recipe}) as outcome:
+    with open_record().during("import", why=why, details=how) as outcome:
         try:
             with _status("importing"):
                 report = import_manifest(unburied(rows, Tombstones(tombstones_path()), refused), output)

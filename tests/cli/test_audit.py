@@ -42,7 +42,7 @@ def corpus_recipe(tmp_path: Path) -> Path:
 
 def test_an_import_is_on_the_record_with_what_came_of_it(corpus_recipe: Path, tmp_path: Path, record: Path) -> None:
     output = tmp_path / "out.jsonl"
-    code, _, stderr = run("import", corpus_recipe, "--root", corpus_recipe, "--output", output, "--why", "a first look")
+    code, _, stderr = run("import", corpus_recipe, "--recipe", corpus_recipe, "--output", output, "--why", "a first look")
     assert code == 0, stderr
     assert {item.consent.id for item in read_manifest(output) if item.consent} == {"forms"}
     begun, ended = open_record().entries()
@@ -94,7 +94,7 @@ def test_what_cannot_be_recorded_is_not_done(
 ) -> None:
     (tmp_path / "broken.db").write_text("no database at all, and long enough to be taken for one" * 50)
     monkeypatch.setenv("ASR_RECORD", str(tmp_path / "broken.db"))
-    code, _, stderr = run("import", corpus_recipe, "--root", corpus_recipe, "--output", tmp_path / "out.jsonl")
+    code, _, stderr = run("import", corpus_recipe, "--recipe", corpus_recipe, "--output", tmp_path / "out.jsonl")
     assert code == 1
     assert "broken.db cannot be written: file is not a database" in stderr
     assert not (tmp_path / "out.jsonl").exists()
