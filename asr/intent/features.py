@@ -71,7 +71,9 @@ def ngrams(texts: Sequence[str], buckets: int) -> csr_matrix:
     Returns:
         [N, buckets], each row of length 1, or zero where a text is empty.
     """
-    rows, columns, values = [], [], []
+    rows: list[int] = []
+    columns: list[int] = []
+    values: list[float] = []
     for row, text in enumerate(texts):
         counts: Counter[int] = Counter()
         for gram in _grams(text):

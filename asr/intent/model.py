@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -242,7 +243,7 @@ class IntentModel:
         cuts = [[word] for word in words]
         if len(words) > _WORDS:
             edges = np.linspace(0, len(words), _PHRASES + 1).astype(int)
-            cuts = [words[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+            cuts = [words[start:end] for start, end in pairwise(edges)]
         without = [[word for other in (*cuts[:at], *cuts[at + 1 :]) for word in other] for at in range(len(cuts))]
         texts = [read.text, *(" ".join(rest) for rest in without)]
         chances = self.probabilities([Reading(text, read.p_question, read.known, 1.0) for text in texts])[:, label]

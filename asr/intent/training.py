@@ -253,9 +253,7 @@ def _regression(
     return matrix, bias
 
 
-def _held_out(
-    data: _Data, features: Floats, count: int, options: IntentOptions
-) -> tuple[Floats, npt.NDArray[np.intp]]:
+def _held_out(data: _Data, features: Floats, count: int, options: IntentOptions) -> tuple[Floats, npt.NDArray[np.intp]]:
     """Scores of the examples by regressions that have not seen them, nor a copy of them; and their targets.
 
     Examples whose label the others do not have are left out.
