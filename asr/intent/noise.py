@@ -1,8 +1,8 @@
 """Errors as a recogniser makes them, learnt from what it heard, to train an intent model for transcripts as they are.
 
 What is learnt: for each word, what was heard in its place, itself and nothing included; and what was heard where
-nothing was said. A word that was heard too rarely is mistaken as often as all words together, for what was heard wrongly
-elsewhere.
+nothing was said. A word that was heard too rarely is mistaken as often as all words together, for what was heard
+wrongly elsewhere.
 """
 
 from __future__ import annotations
