@@ -23,7 +23,7 @@ LONGEST = 1000
 WORDS, LETTERS = (1, 2), (3, 4)
 
 _MARKUP = re.compile(r"<[^<>]*>")
-_QUESTION_MARKS, _OTHER_MARKS = tuple("?？؟"), tuple(".!…。！")
+_QUESTION_MARKS, _OTHER_MARKS = "?？؟", ".!…。！"
 # Signs that are said aloud.
 _SPOKEN = frozenset("%°€$£+")
 
@@ -55,7 +55,8 @@ def asks(text: str) -> float | None:
         text: With its punctuation.
     """
     text = text.rstrip(" \t\n\"'»”’)")
-    return 1.0 if text.endswith(_QUESTION_MARKS) else 0.0 if text.endswith(_OTHER_MARKS) else None
+    marks = text[len(text.rstrip(_QUESTION_MARKS + _OTHER_MARKS)) :]
+    return None if not marks else float(any(mark in _QUESTION_MARKS for mark in marks))
 
 
 def ngrams(texts: Sequence[str], buckets: int) -> csr_matrix:

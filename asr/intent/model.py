@@ -369,7 +369,8 @@ def readings(said: str | Said, language: str | None, learnt: Sequence[str]) -> l
 
 def _with_confidence(said: Said, text: str, weight: float) -> list[tuple[str, float]]:
     """A hypothesis with its weight, shared with what is left of it without unsure words."""
-    if text != said.text:
+    # The transcript's final mark may be another than the hypothesis's: the voice has a say in it.
+    if bare(text) != bare(said.text):
         return [(text, weight)]
     best = said.text_standard or text
     sure = [word.text for word in said.words if word.confidence is None or word.confidence >= UNSURE]

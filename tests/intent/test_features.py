@@ -47,7 +47,16 @@ def test_a_long_text_is_read_from_its_beginning(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "asked"),
-    [("Is it?", 1), ("Est-ce vrai ? ", 1), ("“Really?”", 1), ("Yes.", 0), ("Go!", 0), ("is it", None), ("", None)],
+    [
+        ("Is it?", 1),
+        ("Est-ce vrai ? ", 1),
+        ("“Really?”", 1),
+        ("What?!", 1),
+        ("Yes.", 0),
+        ("Go!", 0),
+        ("is it", None),
+        ("", None),
+    ],
 )
 def test_a_final_mark_says_whether_it_asks(text: str, asked: float | None) -> None:
     assert asks(text) == asked

@@ -75,6 +75,11 @@ def test_unsure_words_count_half() -> None:
     words = (Word("play", 0.9), Word("the", 0.2), Word("jazz", None))
     said = Utterance("Play the jazz.", words)
     assert {one.text: one.weight for one in readings(said, None, ("en",))} == {"play the jazz": 0.5, "play jazz": 0.5}
+    # The same words with another mark are the same hypothesis; others have no confidences.
+    said = Utterance("Play the jazz?", words, (Hypothesis("Play the jazz.", 0.0), Hypothesis("Play the chess.", 0.0)))
+    assert {one.text: one.weight for one in readings(said, None, ("en",))} == {
+        "play the jazz": 0.25, "play jazz": 0.25, "play the chess": 0.5
+    }  # fmt: skip
     for confidence in (0.1, 0.9):  # all unsure, none unsure: nothing to leave out
         said = Utterance("Play the jazz.", tuple(Word(word.text, confidence) for word in words))
         assert [(one.text, one.weight) for one in readings(said, None, ("en",))] == [("play the jazz", 1)]
