@@ -255,7 +255,7 @@ def noisy_model(known: list[Example], heard: list[Clip]) -> IntentModel:
 
 
 def real_model(known: list[Example], heard: list[Clip]) -> IntentModel:
-    """Learn from the same sentences, and from what was really heard of them: more than made-up errors can give."""
+    """Learn from the same sentences, and from all that was really heard of them, each recording as one example."""
     learnt, dev = shared(known)
     asked = {bare(one.text) for one in dev}
     real = [Example(one.heard, one.intent, "en") for one in heard if bare(one.heard) and bare(one.gold) not in asked]
@@ -340,7 +340,8 @@ def slurp(folder: Path) -> None:
         show(f"learnt from {name}: share of clean's loss that it wins back", ratio(won, lost))
     for low, high in pairwise((-np.inf, *BANDS)):
         band = (wer > low) & (wer <= high)
-        label = f"WER above {low:.2f}" if low >= 0 else "WER 0"
+        # Of what clean gets right as written, so that the two compare.
+        label = "WER 0" if high == 0 else f"WER above {low:.2f}" + (f" to {high:.2f}" if np.isfinite(high) else "")
         for name, right in (("clean", clean), ("noise-aware", noisy)):
             count = f"{band.sum()} recordings"
             show(f"{label}, {count}: retention, {name}", ratio(right["heard"], clean["written"], band))
