@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 from collections.abc import Iterable
@@ -13,14 +15,17 @@ from lightning.pytorch.utilities import rank_zero_only
 from pydantic import JsonValue
 from rich.console import Console
 
-from asr.config import EvaluateConfig, TrainConfig, plain, write_config
+from asr.config import EvaluateConfig, TrainConfig, TrainIntentConfig, plain, write_config
 from asr.data.augment import Augment
 from asr.data.batch import BatchOptions
 from asr.errors import ConfigError
 from asr.evaluation import evaluate, render
-from asr.fragment import read_numbered
+from asr.files import atomic_write
+from asr.fragment import Fragment, read_numbered
 from asr.inference.decoding import DecodeOptions
 from asr.inference.transcriber import Transcriber
+from asr.intent.noise import learn_confusions, read_pairs
+from asr.intent.training import read_examples, score_intents, train_intent_model
 from asr.model.adapt import adapt
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint
 from asr.privacy.consent import ConsentCheck, ask, read_consented
@@ -178,6 +183,32 @@ def run_evaluation(config: EvaluateConfig) -> None:
 
 
 def _dialects(manifests: tuple[str, ...], consent: ConsentCheck | None) -> dict[str, str]:
+def run_intent_training(config: TrainIntentConfig) -> None:
+    """Train an intent model as configured; write it, and beside it what it reaches.
+
+    Raises:
+        AsrError: Something a user can mend.
+    """
+    output = Path(config.output)
+    if output.suffix == ".json":
+        raise ConfigError(f"output={output} is where the metrics would go; name a file that does not end in .json")
+    train, dev, test = (
+        [one for path in paths for one in read_examples(path)] for paths in (config.train, config.dev, config.test)
+    )
+    confusions = None if config.heard is None else learn_confusions(read_pairs(config.heard))
+    model = train_intent_model(train, config.intent, dev, confusions)
+    model.save(output)
+    # What is measured on dev has chosen temperature and threshold.
+    metrics = {"training": model.training} | {
+        name: score_intents(model, examples) for name, examples in (("dev", dev), ("test", test)) if examples
+    }
+    with atomic_write(output.with_suffix(".json")) as handle:
+        json.dump(metrics, handle, ensure_ascii=False, indent=2)
+        handle.write("\n")
+    log.info("intent model: %s, metrics: %s", output, output.with_suffix(".json"))
+
+
+def _dialects(manifests: tuple[str, ...]) -> dict[str, str]:
     """The dialects in some manifests, each with the language that it was annotated under."""
     found: dict[str, str] = {}
     for manifest in manifests:

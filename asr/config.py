@@ -19,6 +19,7 @@ from asr.errors import ConfigError
 from asr.expressions import BIAS
 from asr.files import atomic_write
 from asr.inference.batches import BATCH_SECONDS, WORKERS
+from asr.intent.training import IntentOptions
 from asr.model.adapt import AdaptMode, LoraOptions
 from asr.model.network import Window
 from asr.options import Options, build_options
@@ -217,6 +218,27 @@ class TranscribeConfig:
         ]
         on = [f"--{name}" for name in switches if given[name]]
         return ["transcribe", *words, *on, "--", *self.inputs]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainIntentConfig:
+    """Everything ``scripts/train_intent.py`` needs.
+
+    Attributes:
+        train: Files of examples, JSON Lines with ``text``, ``intent`` and ``language``.
+        dev: The same, to calibrate on and to choose the threshold on; without it, folds of ``train`` serve.
+        test: The same, to measure the model on.
+        output: The file of the model; its metrics go beside it, with the ending ``.json``.
+        heard: File of a recogniser's errors, JSON Lines with ``text`` and ``heard``; None trains on texts as they are.
+        intent: How it is trained.
+    """
+
+    train: Paths
+    output: str
+    dev: Paths = ()
+    test: Paths = ()
+    heard: str | None = None
+    intent: IntentOptions = field(default_factory=IntentOptions)
 
 
 def to_options(config: DictConfig, kind: type[Options]) -> Options:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from asr.intent.model import load_intent_model
 from asr.model.checkpoint import load_checkpoint
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -145,9 +146,31 @@ def test_evaluate_and_transcribe(tiny_checkpoint: Path, dev: Path, tmp_path: Pat
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["f0.json", "f1.json"]
 
 
+def test_an_intent_model_is_trained_and_measured(tmp_path: Path) -> None:
+    texts = {"rain": ("will it rain?", "is it raining now?"), "song": ("play a song.", "i want music.")}
+    rows = [{"text": text, "intent": name, "language": "en"} for name, own in texts.items() for text in own]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    (tmp_path / "heard.jsonl").write_text('{"text": "play a song", "heard": "pray a song"}', "utf-8")
+    done = run(
+        tmp_path, "train_intent", "train=train.jsonl", "test=train.jsonl", "heard=heard.jsonl", "intent.buckets=32"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "intent model: models/intent.safetensors, metrics: models/intent.json"
+    assert load_intent_model(tmp_path / "models/intent.safetensors").predict("play a song").name == "song"
+    metrics = json.loads((tmp_path / "models/intent.json").read_text("utf-8"))
+    assert (metrics["test"]["examples"], metrics["training"]["noise"]) == (4, True)
+    assert "dev" not in metrics
+
+
 @pytest.mark.parametrize(
     ("script", "overrides", "code", "message"),
     [
+        ("train_intent", "", 1, "asr: 'train' needs a value; give it as train=…"),
+        ("train_intent", "train=gone.jsonl", 1, "asr: there is no such manifest; check the path (gone.jsonl)"),
+        ("train_intent", "train={dev}", 1, "asr: there is no usable example, 2 broken ones; a line needs 'text'"),
+        ("train_intent", "train={dev} output=a.json", 1, "asr: output=a.json is where the metrics would go"),
+        ("train_intent", "train={dev} intent.lost=2", 1, "asr: 'lost' must be at least 0 and below 1, found 2"),
+        ("train_intent", "train={dev} +intent.los=2", 1, "asr: unknown key 'intent.los' in the configuration; did"),
         ("train", "data.train=gone.jsonl", 1, "asr: there is no such manifest; check the path (gone.jsonl)"),
         ("train", "", 1, "asr: 'data.train' needs a value; give it as data.train=…"),
         ("train", "data.train={dev} model.name=gone.pt", 1, "asr: no checkpoint 'gone.pt': it is no file or folder"),

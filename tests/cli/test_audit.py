@@ -42,7 +42,9 @@ def corpus_recipe(tmp_path: Path) -> Path:
 
 def test_an_import_is_on_the_record_with_what_came_of_it(corpus_recipe: Path, tmp_path: Path, record: Path) -> None:
     output = tmp_path / "out.jsonl"
-    code, _, stderr = run("import", corpus_recipe, "--recipe", corpus_recipe, "--output", output, "--why", "a first look")
+    code, _, stderr = run(
+        "import", corpus_recipe, "--recipe", corpus_recipe, "--output", output, "--why", "a first look"
+    )
     assert code == 0, stderr
     assert {item.consent.id for item in read_manifest(output) if item.consent} == {"forms"}
     begun, ended = open_record().entries()
