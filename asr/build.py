@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -21,7 +20,7 @@ from asr.data.batch import BatchOptions
 from asr.errors import ConfigError
 from asr.evaluation import evaluate, render
 from asr.files import atomic_write
-from asr.fragment import Fragment, read_numbered
+from asr.fragment import read_numbered
 from asr.inference.decoding import DecodeOptions
 from asr.inference.transcriber import Transcriber
 from asr.intent.noise import learn_confusions, read_pairs
@@ -182,7 +181,6 @@ def run_evaluation(config: EvaluateConfig) -> None:
             log.warning("there is nothing to draw: no head of the system told a label that the fragments have")
 
 
-def _dialects(manifests: tuple[str, ...], consent: ConsentCheck | None) -> dict[str, str]:
 def run_intent_training(config: TrainIntentConfig) -> None:
     """Train an intent model as configured; write it, and beside it what it reaches.
 
@@ -208,7 +206,7 @@ def run_intent_training(config: TrainIntentConfig) -> None:
     log.info("intent model: %s, metrics: %s", output, output.with_suffix(".json"))
 
 
-def _dialects(manifests: tuple[str, ...]) -> dict[str, str]:
+def _dialects(manifests: tuple[str, ...], consent: ConsentCheck | None) -> dict[str, str]:
     """The dialects in some manifests, each with the language that it was annotated under."""
     found: dict[str, str] = {}
     for manifest in manifests:
