@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,16 @@ def record(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ASR_RECORD", str(path))
     monkeypatch.setenv("ASR_USER", "tester")
     return path
+
+
+@pytest.fixture(autouse=True)
+def quiet_root() -> Iterator[None]:
+    """Take back what a script's main gave the root logger: a later test would write to a stream that is closed."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture
