@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from asr.cli import manifests, models, pictures, transcribe
+from asr.cli import manifests, models, pictures, transcribe, voices
 from asr.errors import AsrError
 
 
@@ -52,6 +52,7 @@ app.command("interpolate")(models.interpolate)
 app.command("calibrate")(models.calibrate)
 app.command("import")(manifests.import_corpus)
 app.command("validate")(manifests.validate)
+app.command("change-voice")(voices.change_voice)
 app.command("split")(manifests.split)
 app.command("stats")(manifests.stats)
 app.command("schema")(manifests.schema)

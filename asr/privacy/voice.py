@@ -82,8 +82,8 @@ def change_voice(samples: FloatArray, key: VoiceKey, method: VoiceChange = METHO
         Float32 [n], at the level of the samples, or as near below it as full scale lets it.
 
     Raises:
-        AudioError: The samples are no float32 [n], none at all, or some are NaN or infinite.
-        ConfigError: The method returns another length, or NaN or infinite samples.
+        AudioError: The samples are no float32 [n], none at all, or some are NaN or infinite; or what the method returns
+            is of another length, or not finite.
     """
     if samples.ndim != 1 or samples.dtype != np.float32 or not len(samples):
         raise AudioError(
@@ -99,9 +99,9 @@ def change_voice(samples: FloatArray, key: VoiceKey, method: VoiceChange = METHO
     heard = samples / np.float32(peak)
     changed = np.asarray(method(heard, key), np.float64)
     if changed.shape != samples.shape or not np.isfinite(changed).all():
-        raise ConfigError(
-            f"the voice change returned {list(changed.shape)} samples for {list(samples.shape)}, or NaN; a method must "
-            "keep the length and be finite"
+        raise AudioError(
+            f"the voice change returned {list(changed.shape)} samples for {list(samples.shape)}, or NaN among them; a "
+            "method must keep the length and be finite"
         )
     loudness = np.sqrt(np.square(changed).mean())
     wanted = np.sqrt(np.square(samples, dtype=np.float64).mean())

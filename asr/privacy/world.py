@@ -29,14 +29,14 @@ _F0_MIN, _F0_MAX = 50.0, 600.0
 _MEDIAN_MIN, _MEDIAN_MAX = 120.0, 200.0
 # Frames of 5 ms that a median pitch is taken from; a voice of less keeps its pitch.
 _MIN_VOICED = 10
-# Most that the frequency axis is stretched or pressed, as a logarithm: 16 %.
-_WARP = 0.15
+# Most that the frequency axis is stretched or pressed, as a logarithm: 25 %.
+_WARP = 0.22
 # Where the warped axis begins to bend back, so that its end stays the end (share of the axis).
 _KNEE = 0.8
 # How far the average envelope is moved at one place at most, as a logarithm of power: 26 dB.
 _MAX_STEP = 6.0
-# The standard deviation of the bends, as a logarithm of power (2.2 dB), and the number of places where they are drawn.
-_BEND, _BENDS = 0.5, 7
+# The standard deviation of the bends, as a logarithm of power (4.3 dB), and the number of places where they are drawn.
+_BEND, _BENDS = 1.0, 7
 # Power under the loudest frame's (35 dB) at which a frame no longer counts to the average.
 _QUIET = 10**-3.5
 # Envelope bins (16 Hz each) over which the average is smoothed: less would follow single harmonics.
@@ -139,4 +139,4 @@ def _at_average(envelope: Floats, bends: Floats) -> Floats:
     step = wanted - own
     bend = np.interp(np.linspace(0.0, 1.0, bins), np.linspace(0.0, 1.0, len(bends)), bends)
     # Where a recording has nothing (a telephone's upper half, say), only noise would be lifted without a limit.
-    return envelope + np.clip(step - step.mean(), -_MAX_STEP, _MAX_STEP) + bend
+    return np.asarray(envelope + np.clip(step - step.mean(), -_MAX_STEP, _MAX_STEP) + bend)
