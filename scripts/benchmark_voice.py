@@ -133,8 +133,8 @@ def main() -> None:
     known = embed(originals)
     plain = attack(known, known, speakers)
     print(
-        f"{len(fragments)} fragments, {seconds / 60:.0f} minutes, {len(set(speakers))} speakers; trials: {plain.same} of "
-        f"one speaker, {plain.different} of two; WER and tune on {len(some)} fragments"
+        f"{len(fragments)} fragments, {seconds / 60:.0f} minutes, {len(set(speakers))} speakers; trials: {plain.same} "
+        f"of one speaker, {plain.different} of two; WER and tune on {len(some)} fragments"
     )
     trained = attack(known, known, speakers, [known])
     before = heard_wrongly(transcriber, asked, [originals[number] for number in some])

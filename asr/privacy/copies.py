@@ -98,11 +98,7 @@ def _file_name(fragment_id: str, seen: Collection[str]) -> str:
     parts = [part for part in fragment_id.split("/") if part not in ("", ".")]
     if not parts or ".." in parts:
         raise ManifestError("the id cannot name a file under the output folder; ids hold no '..'")
-    try:
-        longest = max(len(part.encode()) for part in parts)
-    except UnicodeEncodeError:  # half of a surrogate pair, legal in JSON only as an escape
-        raise ManifestError("the id holds half a character and cannot name a file; give it another") from None
-    if longest > _LONGEST_NAME:
+    if max(len(part.encode()) for part in parts) > _LONGEST_NAME:
         raise ManifestError(f"the id is too long to name a file; {_LONGEST_NAME} bytes are the most")
     return "/".join(parts) + ".flac"
 

@@ -54,9 +54,7 @@ METHODS: dict[str, VoiceChange] = {"world": _world}
 
 def voice_key(key: bytes, fragment_id: str) -> VoiceKey:
     """Return what a fragment's change draws from: HMAC-SHA256 of its id, which nobody can redo without the key."""
-    # Half of a surrogate pair is legal in JSON, and an id may hold one.
-    message = f"voice\0{fragment_id}".encode("utf-8", "surrogatepass")
-    return VoiceKey(hmac.digest(key, message, hashlib.sha256))
+    return VoiceKey(hmac.digest(key, f"voice\0{fragment_id}".encode(), hashlib.sha256))
 
 
 def find_method(name: str) -> VoiceChange:
