@@ -10,9 +10,10 @@ Prints, for the originals and each method, the equal error rate of attackers who
 - trained, same copy: both.
 
 Then the words that a model hears (WER of both on the same fragments) and how much of the tune stays: the correlation of
-F0 in semitones, over the frames that are voiced before and after, in the median fragment. `pitch` (librosa, 4 semitones
-up or down) and `mcadams` (the second baseline of the VoicePrivacy challenges) are there to compare with. Needs
-Resemblyzer: pip install --no-deps Resemblyzer==0.1.4 webrtcvad-wheels==2.0.14.post1
+F0 in semitones, over the frames that are voiced before and after, in the median fragment. With `--drawn-per speaker` a
+speaker's fragments are all changed alike, to see what that gives away. `pitch` (librosa, 4 semitones up or down) and
+`mcadams` (the second baseline of the VoicePrivacy challenges) are there to compare with. Needs Resemblyzer:
+pip install --no-deps Resemblyzer==0.1.4 webrtcvad-wheels==2.0.14.post1
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--model", default="base")
     parser.add_argument("--methods", nargs="*", default=["world"], help="world, pitch, mcadams")
+    parser.add_argument("--drawn-per", choices=("fragment", "speaker"), default="fragment", help="what a voice is for")
     parser.add_argument("--per-speaker", type=int, default=6, help="fragments; half of them enrol")
     parser.add_argument("--transcribed", type=int, default=120, help="fragments for WER and tune, at most")
     given = parser.parse_args()
@@ -123,6 +125,7 @@ def main() -> None:
     speakers = np.array([fragment.speaker for fragment in fragments])
     if len(set(speakers)) < 4 or len({fragment.language for fragment in fragments}) > 1:
         parser.error(f"four speakers of one language with {given.per_speaker} fragments are needed in {given.manifest}")
+    drawn_for = [item.id if given.drawn_per == "fragment" else str(item.speaker) for item in fragments]
     console = Console(stderr=True)
     originals = [load_audio(item.audio, item.start, item.duration) for item in fragments]
     seconds = sum(map(len, originals)) / SAMPLE_RATE
@@ -146,8 +149,8 @@ def main() -> None:
         method = find_method(name)
 
         def changed(key: bytes, method: VoiceChange = method, name: str = name) -> list[FloatArray]:
-            pairs = progress(list(zip(fragments, originals, strict=True)), name, console=console)
-            return [change_voice(samples, voice_key(key, item.id), method) for item, samples in pairs]
+            pairs = progress(list(zip(drawn_for, originals, strict=True)), name, console=console)
+            return [change_voice(samples, voice_key(key, id_), method) for id_, samples in pairs]
 
         began = time.perf_counter()
         copy = changed(KEY)
