@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pytest
+import pyworld
 
 from asr.audio import SAMPLE_RATE
 from asr.privacy.world import _pieces, _warped, change_by_world
@@ -29,6 +30,15 @@ def test_the_tune_stays_and_its_level_is_the_drawn_one(voice: Callable[..., Samp
     assert slope == pytest.approx(1, abs=0.05)
     drawn = 120 * (200 / 120) ** np.random.default_rng(number).random()
     assert np.median(second.f0[second.voiced]) == pytest.approx(drawn, rel=0.02)
+
+
+def test_another_tracker_finds_the_same_tune(voice: Callable[..., Samples]) -> None:
+    before = voice(2.0, 1)
+    after = change_by_world(before, np.random.default_rng(1))
+    first, second = (pyworld.harvest(sound.astype(np.float64), SAMPLE_RATE)[0] for sound in (before, after))
+    both = (first > 0) & (second > 0)
+    assert both.mean() > 0.8
+    assert np.corrcoef(np.log(first[both]), np.log(second[both]))[0, 1] > 0.98
 
 
 def test_what_is_between_the_harmonics_moves_with_the_warp() -> None:
