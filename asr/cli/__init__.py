@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from asr.cli import annotate, audit, erasure, manifests, mask, models, pictures, pseudonymise, transcribe
+from asr.cli import annotate, audit, erasure, manifests, mask, models, pictures, pseudonymise, transcribe, voices
 from asr.errors import AsrError
 
 
@@ -53,6 +53,7 @@ app.command("calibrate")(models.calibrate)
 app.command("import")(manifests.import_corpus)
 app.command("validate")(manifests.validate)
 app.command("pseudonymise")(pseudonymise.pseudonymise)
+app.command("change-voice")(voices.change_voice)
 app.command("split")(manifests.split)
 app.command("stats")(manifests.stats)
 app.command("mask")(mask.mask)
