@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from asr.errors import ConfigError, ManifestError
 from asr.fragment import Fragment
-from asr.importers.jsonl import FieldSource, JsonlOptions, import_jsonl
+from asr.importers.fields import FieldSource
+from asr.importers.jsonl import JsonlOptions, import_jsonl
 
 ROW = {"audio": "wav/a.wav", "text": "hello", "language": "en"}
 

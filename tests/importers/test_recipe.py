@@ -11,7 +11,8 @@ import yaml
 from asr.errors import ConfigError
 from asr.fragment import Fragment
 from asr.importers import IMPORTERS, Importer
-from asr.importers.jsonl import FieldSource, JsonlOptions
+from asr.importers.fields import FieldSource
+from asr.importers.jsonl import JsonlOptions
 from asr.importers.recipe import find_recipe, parse_option, read_recipe
 
 DATASETS = Path(__file__).parents[2] / "datasets"
