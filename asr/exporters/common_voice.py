@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ _COLUMNS = (
 # As it is in releases; where two words mean a band, the last one is theirs.
 _AGES = {band: word for word, band in AGE_BANDS.items()}
 _CUSTOM = ("sentence_id", "sentence_domain", "up_votes", "down_votes", "accents", "segment")
+# What no file name and no cell can have.
+_UNSAFE = re.compile(r"[%/\\\s]")
 # Names of files may have this many bytes on common systems.
 _LONGEST_NAME = 255
 
@@ -42,7 +45,7 @@ class CommonVoiceExportOptions:
 def export_common_voice(output: Path, options: CommonVoiceExportOptions) -> Iterator[Callable[[Fragment], None]]:
     """Copy recordings into ``clips`` and write the table; the dialect stands in ``variant``.
 
-    A clip is named after its fragment's id, whose characters that no file name can have are written as ``%2F``. Several
+    A clip is named after its fragment's id, in which a slash is written as ``%2F``, a blank as ``%20``. Several
     blanks of a text become one. What the table has no column for is left out.
 
     Args:
@@ -62,7 +65,7 @@ def export_common_voice(output: Path, options: CommonVoiceExportOptions) -> Iter
 
 def _write(fragment: Fragment, clips: Path, write: Callable[[str], object]) -> None:
     audio = Path(fragment.audio)
-    name = quote(fragment.id, safe=" ") + audio.suffix
+    name = _UNSAFE.sub(lambda found: quote(found[0], safe=""), fragment.id) + audio.suffix
     if len(name.encode()) > _LONGEST_NAME:
         raise ManifestError("the fragment's id is too long to name a file")
     if not audio.is_file():

@@ -36,7 +36,7 @@ def fragments(draw: st.DrawFn, id_: str) -> Fragment:
         text=draw(text),
         language=draw(st.sampled_from(["fr", "en", "de"])),
         start=start,
-        duration=draw(st.none() | milliseconds.map(lambda length: length + 0.1)),
+        duration=draw(st.none() | st.integers(100, 1000).map(lambda number: number / 1000)),
         dialect=draw(st.sampled_from([None, "fr-CA", "en-GB-x-cumbria"])),
         text_standard=draw(label),
         speaker=speaker,

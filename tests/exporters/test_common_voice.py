@@ -18,12 +18,13 @@ OPTIONS = CommonVoiceExportOptions()
 HELD = ("id", "language", "dialect", "speaker", "gender", "age_band")
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
 def test_what_the_table_can_hold_comes_back(
     data: st.DataObject, corpora: st.SearchStrategy[tuple[Fragment, ...]], trip: Callable[..., list[Row]]
 ) -> None:
-    given_ = data.draw(corpora)
+    first, *others = data.draw(corpora)
+    given_ = (first.replace(start=0.0, duration=None), *others)
     kept: dict[str, Fragment] = {}
     for item in trip("common_voice", given_):
         assert isinstance(item, Fragment)

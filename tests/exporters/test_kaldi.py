@@ -26,8 +26,8 @@ def write(output: Path, *fragments: Fragment) -> dict[str, str]:
     return {path.name: path.read_text("utf-8") for path in output.iterdir()}
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
 def test_what_kaldi_can_hold_comes_back(
     data: st.DataObject,
     corpora: st.SearchStrategy[tuple[Fragment, ...]],

@@ -16,8 +16,8 @@ from asr.importers import Row
 OPTIONS = CutsExportOptions()
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data(), st.sampled_from([".jsonl", ".jsonl.gz"]))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), suffix=st.sampled_from([".jsonl", ".jsonl.gz"]))
 def test_everything_comes_back(
     data: st.DataObject,
     suffix: str,
