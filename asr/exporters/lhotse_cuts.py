@@ -66,7 +66,7 @@ def _line(fragment: Fragment, look: Callable[[str], AudioInfo]) -> bytes:
         "channel": 0,
         **{name: own[name] for name in ("text", "language", "speaker", "gender") if name in own},
         **({"custom": data} if data else {}),
-        **({"alignment": {"word": [_aligned(word, fragment.start) for word in words]}} if words else {}),
+        **({"alignment": {"word": [_aligned(word) for word in words]}} if words else {}),
     }
     cut = {
         "id": fragment.id,
@@ -91,6 +91,6 @@ def _line(fragment: Fragment, look: Callable[[str], AudioInfo]) -> bytes:
         raise ManifestError(f"a custom value cannot stand in JSON: {error}") from error
 
 
-def _aligned(word: dict[str, Any], offset: float) -> list[Any]:
-    # Times of a cut's words count from the cut.
-    return [word["text"], round(word["start"] - offset, _DIGITS), word["duration"], word.get("score")]
+def _aligned(word: dict[str, Any]) -> list[Any]:
+    # Times count from the recording's start, in lhotse as here.
+    return [word["text"], word["start"], word["duration"], word.get("score")]

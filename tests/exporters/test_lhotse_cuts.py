@@ -51,9 +51,12 @@ def test_lhotse_reads_them(tmp_path: Path, recording: Path) -> None:
     assert (said.text, said.language, said.speaker, said.gender) == ("bonjour toi", "fr", "s", "female")
     assert (said.custom["dialect"], said.custom["mic"]) == ("fr-CA", "phone")
     assert [(item.symbol, item.start, item.duration, item.score) for item in said.alignment["word"]] == [
-        ("bonjour", 0.1, 0.2, 0.5),
-        ("toi", 0.4, 0.1, None),
+        ("bonjour", 0.6, 0.2, 0.5),
+        ("toi", 0.9, 0.1, None),
     ]
+    # Where lhotse itself finds the words, in seconds of the recording.
+    found = [(word.supervisions[0].text, word.start, word.duration) for word in cut.trim_to_alignments("word")]
+    assert found == [("bonjour", 0.6, 0.2), ("toi", 0.9, 0.1)]
 
 
 def test_packed_or_not_and_a_fault_goes_on(tmp_path: Path, recording: Path) -> None:

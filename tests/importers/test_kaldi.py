@@ -59,7 +59,12 @@ ids = st.lists(st.sampled_from("abcdefgh"), unique=True).map(sorted)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=ids, wav=ids, segments=st.none() | ids, speakers=ids, dialects=ids)
 def test_joined_as_dictionaries_would(
-    tmp_path: Path, text: list[str], wav: list[str], segments: list[str] | None, speakers: list[str], dialects: list[str]
+    tmp_path: Path,
+    text: list[str],
+    wav: list[str],
+    segments: list[str] | None,
+    speakers: list[str],
+    dialects: list[str],
 ) -> None:
     files = {
         "text": "".join(f"{key} said {key}\n" for key in text),
@@ -100,7 +105,7 @@ GOOD = {"wav_scp": "a a.wav\nb b.wav\nc c.wav\n", "text": "a x\nb y\nc z\n"}
         ({"segments": "a a 0 1\nb b 0\nc c 0 1\n"}, "must be: utterance, recording, start, end", "text:2"),
         ({"segments": "a a 0 1\nb b 2 1\nc c 0 1\n"}, "not after its start", "text:2"),
         ({"segments": "a a 0 1\nb b nan 1\nc c 0 1\n"}, "'start'", "text:2"),
-        ({"segments": "a a 0 1\nb b 0 nan\nc c 0 1\n"}, "'duration'", "text:2"),
+        ({"segments": "a a 0 1\nb b 0 nan\nc c 0 1\n"}, "'end' must be a number", "text:2"),
         ({"segments": "a a 0 1\nb b -3 1\nc c 0 1\n"}, "'start'", "text:2"),
         ({"segments": "a a 0 1\nb b x 1\nc c 0 1\n"}, "'start' must be a number", "text:2"),
         ({"segments": "a a 0 1\nc c 0 1\n"}, "no line in segments", "text:2"),

@@ -38,7 +38,7 @@ def changed(**paths: Any) -> dict[str, Any]:
         place = cut
         for parent in parents:
             place = place[int(parent)] if parent.isdecimal() else place[parent]
-        place[last] = value
+        place[int(last) if last.isdecimal() else last] = value
     return cut  # type: ignore[no-any-return]
 
 
@@ -59,7 +59,7 @@ def test_what_lhotse_writes(tmp_path: Path, suffix: str) -> None:
     cuts = lhotse.CutSet.from_manifests(
         lhotse.RecordingSet.from_recordings([recording]), lhotse.SupervisionSet.from_segments([said, silent])
     )
-    # A piece out of the middle, whose supervisions and words count from its own start.
+    # A piece out of the middle: its supervisions count from its own start, their words from the recording's.
     cuts = lhotse.CutSet.from_cuts(cut.truncate(offset=2.5, duration=4.0) for cut in cuts)
     cuts.to_file(tmp_path / f"cuts{suffix}")
     first, second = import_cuts(tmp_path / f"cuts{suffix}", RowOptions())
@@ -67,8 +67,8 @@ def test_what_lhotse_writes(tmp_path: Path, suffix: str) -> None:
         id="s1", audio=str(tmp_path / "a.wav"), text="bonjour toi", language="fr", start=3.0, duration=1.0, speaker="x",
         gender="female", dialect="fr-CA",
         words=({"text": "bonjour", "start": 3.1, "duration": 0.2, "score": 0.5},
-               {"text": "toi", "start": 3.3, "duration": 0.12345679}),
-        custom={"mic": "phone", "alignment": {"phone": [["b", 0.6, 0.05, None]]}},
+               {"text": "toi", "start": 3.3, "duration": 0.123456789}),
+        custom={"mic": "phone", "alignment": {"phone": [["b", 3.1, 0.05, None]]}},
     )  # fmt: skip
     assert isinstance(second, Fragment) and (second.text, second.start, second.duration) == ("", 5.0, 0.5)
 
@@ -110,7 +110,9 @@ def test_a_broken_cut_is_named_and_the_rest_goes_on(tmp_path: Path, cut: Any, se
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from([*CUT, "text", "word"]), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from([*CUT, "text", "word"]), inner, max_size=2)
+    ),
     max_leaves=6,
 )
 
