@@ -1,13 +1,17 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files and folders so that a reader never sees half of one."""
 
 from __future__ import annotations
 
+import gzip
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any, Literal
+
+from asr.errors import AsrError
 
 
 @contextmanager
@@ -38,4 +42,43 @@ def atomic_write(path: str | Path, mode: Literal["w", "wb"] = "w") -> Iterator[I
         Path(temporary).replace(target)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def packer(path: Path, handle: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
+    """Return what writes to ``handle``, gzipped when the name of ``path`` ends in ``.gz``."""
+    if path.suffix != ".gz":
+        return nullcontext(handle)
+    # A fixed name and time in the header: equal content makes equal files.
+    return gzip.GzipFile("", "wb", fileobj=handle, mtime=0)  # type: ignore[return-value]
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Make a folder beside ``path``; on success it is renamed to ``path``, which must not hold anything yet.
+
+    If the body raises, the folder is removed.
+
+    Args:
+        path: The folder to make; missing parent folders are created.
+
+    Yields:
+        The folder to fill.
+
+    Raises:
+        AsrError: ``path`` is there and is no empty folder.
+    """
+    target = Path(path)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise AsrError(f"{target} is there already and not an empty folder; remove it or name another")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
+        temporary.replace(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
         raise

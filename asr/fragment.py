@@ -9,15 +9,13 @@ written. An unknown key with the value ``null`` is someone else's information an
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from datetime import date
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -31,7 +29,7 @@ from pydantic import (
 )
 
 from asr.errors import ManifestError
-from asr.files import atomic_write
+from asr.files import atomic_write, packer
 from asr.jsonlines import read_objects
 
 log = logging.getLogger(__name__)
@@ -334,18 +332,11 @@ def write_manifest(fragments: Iterable[Fragment], path: str | Path) -> int:
     target = Path(path)
     folder = target.absolute().parent
     count = 0
-    with atomic_write(target, "wb") as handle, _packer(target, handle) as out:
+    with atomic_write(target, "wb") as handle, packer(target, handle) as out:
         for fragment in fragments:
             out.write(_line(fragment, folder))
             count += 1
     return count
-
-
-def _packer(target: Path, handle: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
-    if target.suffix != ".gz":
-        return nullcontext(handle)
-    # A fixed name and time in the header: equal fragments make equal files.
-    return gzip.GzipFile("", "wb", fileobj=handle, mtime=0)  # type: ignore[return-value]
 
 
 def _line(fragment: Fragment, folder: Path) -> bytes:

@@ -1,12 +1,14 @@
-"""A reader never sees half a file."""
+"""A reader never sees half a file, nor half a folder."""
 
 import errno
+import gzip
 import os
 from pathlib import Path
 
 import pytest
 
-from asr.files import atomic_write
+from asr.errors import AsrError
+from asr.files import atomic_folder, atomic_write, packer
 
 
 def test_text_and_bytes_are_written_with_their_folders(tmp_path: Path) -> None:
@@ -56,3 +58,35 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
         assert os.umask(0o027) == 0o027
     finally:
         os.umask(before)
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "out"
+    with atomic_folder(target) as folder:
+        (folder / "f").write_text("x")
+        assert not target.exists()
+    assert [path.read_text() for path in target.iterdir()] == ["x"]
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "a" / "other") as folder:
+        (folder / "f").write_text("half")
+        raise KeyboardInterrupt
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["out"]
+
+
+def test_a_folder_replaces_an_empty_one_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    with atomic_folder(tmp_path / "empty"):
+        pass
+    for path in (tmp_path, tmp_path / "file"):
+        with pytest.raises(AsrError, match="is there already"), atomic_folder(path):
+            pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
+
+
+def test_what_ends_in_gz_is_packed_and_the_same_each_time(tmp_path: Path) -> None:
+    for name in ("f.gz", "g.gz", "h"):
+        with atomic_write(tmp_path / name, "wb") as raw, packer(tmp_path / name, raw) as handle:
+            handle.write(b"content")
+    packed = (tmp_path / "f.gz").read_bytes()
+    assert packed == (tmp_path / "g.gz").read_bytes() and gzip.decompress(packed) == b"content"
+    assert (tmp_path / "h").read_bytes() == b"content"

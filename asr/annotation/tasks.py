@@ -7,21 +7,19 @@ task names the fragment by its id; who speaks, and what consent there is, stays 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import soundfile
-
 from asr.annotation.uncertainty import uncertainty
-from asr.audio import SAMPLE_RATE, load_audio
+from asr.audio import load_audio
 from asr.errors import AsrError
-from asr.exporters.label_studio import audio_address, results, write_tasks
-from asr.files import atomic_write
+from asr.exporters.label_studio import audio_address, open_tasks, results
 from asr.fragment import Fragment
 from asr.importers.entries import CHOSEN, entries_of
 from asr.importers.label_studio import AUDIO_KEY
+from asr.privacy.recordings import write_plain
 from asr.transcript import Transcript
 
 TASKS = "tasks.json"
@@ -63,16 +61,13 @@ def write_studio(
         counts: Counted up.
         failures: Receives the error of every fragment that has no task.
     """
-
-    def tasks() -> Iterator[dict[str, Any]]:
+    with open_tasks(folder / TASKS) as write:
         for fragment in fragments:
             try:
-                yield _task(fragment, heard(fragment), choices, folder, counts)
+                write(_task(fragment, heard(fragment), choices, folder, counts))
             except AsrError as error:
                 counts.failed += 1
                 failures.append(error)
-
-    write_tasks(tasks(), folder / TASKS)
 
 
 def _task(
@@ -84,8 +79,7 @@ def _task(
 ) -> dict[str, Any]:
     audio = folder.absolute() / AUDIO / f"{hashlib.sha256(fragment.id.encode()).hexdigest()[:20]}.flac"
     samples = load_audio(fragment.audio, fragment.start, fragment.duration)
-    with atomic_write(audio, "wb") as handle:
-        soundfile.write(handle, samples, SAMPLE_RATE, format="FLAC")
+    write_plain(audio, samples)
     address = audio_address(fragment.replace(audio=str(audio)), folder.absolute())
     task: dict[str, Any] = {"data": {AUDIO_KEY: address, "id": fragment.id, "language": fragment.language}}
     counts.tasks += 1

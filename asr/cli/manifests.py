@@ -1,4 +1,4 @@
-"""Commands on corpora: import, validate, split, stats, schema."""
+"""Commands on corpora: import, convert, validate, split, stats, schema."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from asr.corpus.split import SplitReport, split_as_tagged, split_manifest
 from asr.corpus.stats import CorpusStats, DialectStats, corpus_stats
 from asr.corpus.validate import CHECKS, ValidationReport, validate_manifest
 from asr.errors import Faults, ManifestError
+from asr.exporters import EXPORTERS
+from asr.exporters.convert import convert_manifest
 from asr.files import atomic_write
 from asr.fragment import fragment_schema, read_manifest
 from asr.importers import IMPORTERS
@@ -83,6 +85,22 @@ def import_corpus(
         Console().print(table)
         if len(report.unmapped) > _SHOWN_UNMAPPED:
             _say(f"… and {len(report.unmapped) - _SHOWN_UNMAPPED} other values")
+    _end_with_skipped(report.faults)
+
+
+def convert(
+    manifest: Annotated[Path, typer.Argument(help="The manifest to write in another layout.")],
+    output: Annotated[Path, typer.Argument(help="The file or folder to write.")],
+    format: Annotated[str, typer.Option("--format", help=f"The layout: {', '.join(sorted(EXPORTERS))}.")],
+    option: Annotated[
+        list[str], typer.Option(help="An option of the format, such as table=train.tsv; values as in a recipe.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Write a manifest in another tool's layout; lines that it cannot hold are named and left out (exit code 1)."""
+    options: Any = _options(_registered(EXPORTERS, format).options, option)
+    with _status("converting"):
+        report = convert_manifest(manifest, output, format, options)
+    _say(f"{report.fragments} fragments written to {output}")
     _end_with_skipped(report.faults)
 
 

@@ -7,7 +7,8 @@ stay where they are: Label Studio serves them as local files out of the folder i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,25 +32,22 @@ class LabelStudioTaskOptions:
     """Options of `export_label_studio`: there are none."""
 
 
-def export_label_studio(
-    fragments: Iterable[Fragment], output: Path, options: LabelStudioTaskOptions | None = None
-) -> int:
+@contextmanager
+def export_label_studio(output: Path, options: LabelStudioTaskOptions) -> Iterator[Callable[[Fragment], None]]:
     """Write fragments as tasks; a fragment that is a part of its recording becomes a region of it.
 
     Args:
-        fragments: Streamed. Their recordings must lie under the folder of the tasks, which Label Studio is told to
-            serve (``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT``).
-        output: The JSON file.
+        output: The JSON file. The recordings must lie under its folder, which Label Studio is told to serve
+            (``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT``).
         options: None are needed.
 
-    Returns:
-        Number of tasks.
-
-    Raises:
-        ManifestError: A recording lies elsewhere, or a custom value cannot be written; nothing is written then.
+    Yields:
+        A function that takes a fragment. It raises ManifestError for one whose recording lies elsewhere, or with a
+        custom value that JSON cannot hold.
     """
     folder = output.absolute().parent
-    return write_tasks((fragment_task(fragment, folder) for fragment in fragments), output)
+    with open_tasks(output) as write:
+        yield lambda fragment: write(fragment_task(fragment, folder))
 
 
 def fragment_task(fragment: Fragment, folder: Path) -> dict[str, Any]:
@@ -108,32 +106,25 @@ def _item(identity: str, control: str, kind: str, value: dict[str, Any]) -> dict
     return {"id": identity, "from_name": control, "to_name": AUDIO_KEY, "type": kind, "value": value}
 
 
-def write_tasks(tasks: Iterable[Mapping[str, Any]], path: Path) -> int:
+@contextmanager
+def open_tasks(path: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """Write tasks as one JSON array, a line each; a failure leaves an older file as it was.
 
-    Args:
-        tasks: Streamed.
-        path: The file.
-
-    Returns:
-        Number of tasks.
-
-    Raises:
-        ManifestError: A value cannot be written as JSON.
+    Yields:
+        A function that takes a task. It raises ManifestError for a value that JSON cannot hold.
     """
     count = 0
     with atomic_write(path) as handle:
-        for line in _lines(tasks):
+
+        def write(task: Mapping[str, Any]) -> None:
+            nonlocal count
+            try:
+                # ASCII: half of a surrogate pair is legal in JSON only as an escape.
+                line = json.dumps(task, allow_nan=False)
+            except ValueError as error:
+                raise ManifestError(f"a fragment has a custom value that JSON cannot hold: {error}") from error
             handle.write(("[\n" if count == 0 else ",\n") + line)
             count += 1
+
+        yield write
         handle.write("\n]\n" if count else "[]\n")
-    return count
-
-
-def _lines(tasks: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    for task in tasks:
-        try:
-            # ASCII: half of a surrogate pair is legal in JSON only as an escape.
-            yield json.dumps(task, allow_nan=False)
-        except ValueError as error:
-            raise ManifestError(f"a fragment has a custom value that JSON cannot hold: {error}") from error

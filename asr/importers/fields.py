@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -203,14 +204,21 @@ def _translate(
 
 def _plain(name: str, value: object) -> object:
     """Accept seconds that were written as text, and numbers as labels."""
-    if name in _SECONDS and isinstance(value, str):
-        try:
-            return float(value) if value.strip() else None
-        except ValueError:
-            raise ManifestError(f"field {name!r} must be a number of seconds, found {value[:40]!r}") from None
+    if name in _SECONDS and isinstance(value, str | int | float) and not isinstance(value, bool):
+        return None if isinstance(value, str) and not value.strip() else _seconds(name, value)
     if name not in (*_SECONDS, *_STRUCTURED) and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value
+
+
+def _seconds(name: str, value: str | float) -> float:
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise ManifestError(f"field {name!r} must be a number of seconds, found {str(value)[:40]!r}")
+    return seconds
 
 
 def _duration_from_end(data: dict[str, Any]) -> None:

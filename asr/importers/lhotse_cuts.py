@@ -16,8 +16,9 @@ from asr.fragment import Fragment
 from asr.importers.fields import RowOptions, translate_rows
 from asr.jsonlines import read_objects
 
-# Of a supervision and its cut; what is left of them goes to custom.
-_READ = {"id", "recording_id", "start", "duration", "channel", "text", "language", "speaker", "gender", "custom"}
+_SAME = ("id", "language", "speaker", "gender")
+# Of a supervision; what else it has goes to custom.
+_READ = {*_SAME, "recording_id", "start", "duration", "channel", "text", "custom", "alignment"}
 _WORDS = "word"
 # lhotse keeps times to a nanosecond at the most, and the sum of two decimal fractions is not a short one.
 _DIGITS = 9
@@ -76,16 +77,15 @@ def _rows(cut: dict[str, Any]) -> list[dict[str, Any]]:
         raise ManifestError("the cut has no supervision, so nothing is known of what is said")
     rows = []
     for supervision in cut["supervisions"]:
-        offset = float(cut["start"])
-        row = {
-            name: supervision[name] for name in ("id", "text", "language", "speaker", "gender") if name in supervision
-        }
+        row = {key: value for key, value in supervision.items() if key not in _READ}
+        row |= dict(supervision.get("custom") or {})
+        row |= {name: supervision[name] for name in _SAME if name in supervision}
         row |= {"audio": audio, "text": supervision.get("text") or ""}
-        row["start"] = round(offset + float(supervision["start"]), _DIGITS)
+        row["start"] = round(float(cut["start"]) + float(supervision["start"]), _DIGITS)
         row["duration"] = float(supervision["duration"])
         alignment = dict(supervision.get("alignment") or {})
-        if words := alignment.pop(_WORDS, None):
-            row["words"] = [_word(item, offset) for item in words]
+        if (words := alignment.pop(_WORDS, None)) and "words" not in row:
+            row["words"] = [_word(item) for item in words]
         if alignment:
             row["alignment"] = alignment
         if channel := supervision.get("channel"):
@@ -106,7 +106,8 @@ def _source(recording: dict[str, Any]) -> str:
     return str(sources[0]["source"])
 
 
-def _word(item: Any, offset: float) -> dict[str, Any]:
+def _word(item: Any) -> dict[str, Any]:
+    # Its times count from the recording's start, unlike those of the supervision: lhotse's trim_to_alignments.
     symbol, start, duration, *rest = item.values() if isinstance(item, dict) else item
-    word = {"text": symbol, "start": round(offset + float(start), _DIGITS), "duration": float(duration)}
+    word = {"text": symbol, "start": float(start), "duration": float(duration)}
     return word | ({"score": rest[0]} if rest and rest[0] is not None else {})

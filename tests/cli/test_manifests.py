@@ -147,6 +147,9 @@ def test_what_is_no_manifest(tmp_path: Path, command: str) -> None:
         (["import", "x", "--output", "m.jsonl", "--format", "jsonl", "--recipe", "x"], "give either --format"),
         (["import", "x", "--output", "m.jsonl", "--recipe", "x", "--option", "a=b"], "--option goes with --format"),
         (["import", "x", "--output", "m.jsonl", "--format", "kaldy"], "'kaldy' is none of asterisk, "),
+        (["convert", "m", "out", "--format", "praat"], "'praat' is none of common_voice, kaldi, label_studio, lhotse"),
+        (["import", "x", "--output", "m", "--format", "nemo", "--option", "fields=a", "--option", "fields.text=b"],
+         "'fields' is given as a whole and in part"),
     ],
 )  # fmt: skip
 def test_wrong_usage_ends_with_2(arguments: list[str], sentence: str) -> None:
@@ -201,6 +204,17 @@ def test_an_import_without_one_good_row_leaves_the_older_manifest(corpus: Path, 
     code, _, err = run("import", corpus, "--recipe", corpus, "--output", manifest)
     assert code == 1 and "none of the 2 rows" in err and "list.jsonl:1" in err
     assert manifest.read_bytes() == before
+
+
+def test_a_manifest_goes_out_and_comes_back(manifest: Path) -> None:
+    folder = manifest.parent
+    manifest.write_text(manifest.read_text() + "broken\n")
+    code, out, err = run("convert", manifest, folder / "kaldi", "--format", "kaldi")
+    assert code == 1 and "20 fragments written" in out and err.count("skipped: ") == 1 and "m.jsonl:21)" in err
+    back = ["--format", "kaldi", "--option", f"audio_root={folder}", "--output", folder / "back.jsonl"]
+    assert run("import", folder / "kaldi", *back)[::2] == (0, "")
+    before = {item.id: (item.text, item.speaker, item.dialect) for item in read_manifest(manifest, "skip")}
+    assert {item.id: (item.text, item.speaker, item.dialect) for item in read_manifest(folder / "back.jsonl")} == before
 
 
 def test_an_empty_corpus_is_a_failure(corpus: Path) -> None:
