@@ -95,11 +95,16 @@ def convert(
     option: Annotated[
         list[str], typer.Option(help="An option of the format, such as table=train.tsv; values as in a recipe.")
     ] = [],  # noqa: B006
+    why: Annotated[str, typer.Option(help="What it is for; it goes into the record.")] = "convert",
 ) -> None:
     """Write a manifest in another tool's layout; lines that it cannot hold are named and left out (exit code 1)."""
+    from asr.privacy.record import open_record
+
     options: Any = _options(_registered(EXPORTERS, format).options, option)
-    with _status("converting"):
-        report = convert_manifest(manifest, output, format, options)
+    with open_record().during("export", why=why, manifests=[manifest], details={"exporter": format}) as outcome:
+        with _status("converting"):
+            report = convert_manifest(manifest, output, format, options)
+        outcome.details["fragments"] = report.fragments
     _say(f"{report.fragments} fragments written to {output}")
     _end_with_skipped(report.faults)
 

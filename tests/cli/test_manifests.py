@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from asr.cli import app
 from asr.fragment import fragment_schema, read_manifest
+from asr.privacy.record import open_record
 
 
 @pytest.fixture
@@ -211,6 +212,8 @@ def test_a_manifest_goes_out_and_comes_back(manifest: Path) -> None:
     manifest.write_text(manifest.read_text() + "broken\n")
     code, out, err = run("convert", manifest, folder / "kaldi", "--format", "kaldi")
     assert code == 1 and "20 fragments written" in out and err.count("skipped: ") == 1 and "m.jsonl:21)" in err
+    entries = [(entry.action, entry.details.get("fragments")) for entry in open_record().entries()]
+    assert entries[-2:] == [("export", None), ("export", 20)]
     back = ["--format", "kaldi", "--option", f"audio_root={folder}", "--output", folder / "back.jsonl"]
     assert run("import", folder / "kaldi", *back)[::2] == (0, "")
     before = {item.id: (item.text, item.speaker, item.dialect) for item in read_manifest(manifest, "skip")}
