@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import soxr
@@ -18,6 +19,8 @@ from asr.fragment import Consent, Fragment, write_manifest
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
 LINES = [line.split(" #")[0].strip() for kind, text in BLOCKS if kind == "bash" for line in text.splitlines()]
+# The life of a fragment: each line needs what the one before made.
+LIFE = LINES[LINES.index(next(line for line in LINES if line.startswith("asr import"))) :]
 GUIDE = (ROOT / "datasets" / "README.md").read_text("utf-8")
 # What makes a training line quick, and changes nothing of what it says.
 SHORT = ["trainer.max_steps=1", "trainer.accelerator=cpu", "data.workers=0", "data.batch_seconds=5", "run=run"]
@@ -50,8 +53,9 @@ def workspace(tmp_path: Path, consent: Consent) -> Path:
     return tmp_path
 
 
-def run(words: list[str], folder: Path) -> str:
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+def run(words: list[str], folder: Path, **variables: str) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, **variables}
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -70,13 +74,38 @@ def test_the_python_block_prints_a_transcript_with_its_dialect(workspace: Path) 
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize("line", [line for line in LINES if line.startswith(("asr ", "python scripts/train.py"))])
+@pytest.mark.parametrize("line", [line for line in LINES[: -len(LIFE)] if line.startswith(("asr ", "python"))])
 def test_lines_run(workspace: Path, line: str) -> None:
     words = shlex.split(line)
     if words[0] == "python":
         words = [sys.executable, *words[1:], *(SHORT if "train.py" in line else [])]
     run(words, workspace)
     assert list(workspace.glob("transcripts/*.srt" if line.startswith("asr") else "run/checkpoints/last.pt"))
+
+
+def test_a_fragment_lives_as_the_readme_says(tmp_path: Path) -> None:
+    """From Common Voice to a wish to be forgotten, of which nothing is left in the end."""
+    (tmp_path / "datasets").symlink_to(ROOT / "datasets")
+    clips = tmp_path / "data/cv/fr/clips"
+    clips.mkdir(parents=True)
+    rows = ["client_id\tpath\tsentence\tup_votes\tdown_votes\tage\tgender\taccents\tlocale"]
+    chance = np.random.default_rng(0)
+    for number in range(12):
+        samples = 0.1 * chance.standard_normal(16000)
+        soundfile.write(clips / f"clip{number:02d}.mp3", samples, 16000, format="MP3")
+        rows.append(
+            f"client{number % 6:02d}abc\tclip{number:02d}.mp3\tIl fait beau le matin {number}.\t2\t0\ttwenties\t"
+            "female_feminine\tFrançais de France\tfr"
+        )
+    (clips.parent / "validated.tsv").write_text("\n".join(rows) + "\n")
+    printed = {line.split()[1]: run(["bash", "-c", line], tmp_path, HOME=str(tmp_path)) for line in LIFE}
+    assert "12 fragments written" in printed["import"] and "10 remove recording" in printed["erase"]
+    assert "holds" in printed["audit"]
+    page = (tmp_path / "register.html").read_text()
+    assert all(word in page for word in ("pseudonymise", "annotation, training", "10 fragments"))
+    left = [path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert len(left) > 40
+    assert not any(trace in data for data in left for trace in (b"client03abc", b"clip03", b"le matin 3.", b"matin 9."))
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith("bash ")])

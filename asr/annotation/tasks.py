@@ -6,7 +6,6 @@ task names the fragment by its id; who speaks, and what consent there is, stays 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from asr.annotation.uncertainty import uncertainty
 from asr.audio import load_audio
 from asr.errors import AsrError
-from asr.exporters.label_studio import audio_address, open_tasks, results
+from asr.exporters.label_studio import audio_address, copy_stem, open_tasks, results
 from asr.fragment import Fragment
 from asr.importers.entries import CHOSEN, entries_of
 from asr.importers.label_studio import AUDIO_KEY
@@ -77,7 +76,7 @@ def _task(
     folder: Path,
     counts: TaskCounts,
 ) -> dict[str, Any]:
-    audio = folder.absolute() / AUDIO / f"{hashlib.sha256(fragment.id.encode()).hexdigest()[:20]}.flac"
+    audio = folder.absolute() / AUDIO / f"{copy_stem(fragment.id)}.flac"
     samples = load_audio(fragment.audio, fragment.start, fragment.duration)
     write_plain(audio, samples)
     address = audio_address(fragment.replace(audio=str(audio)), folder.absolute())

@@ -6,6 +6,7 @@ stay where they are: Label Studio serves them as local files out of the folder i
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -48,6 +49,11 @@ def export_label_studio(output: Path, options: LabelStudioTaskOptions) -> Iterat
     folder = output.absolute().parent
     with open_tasks(output) as write:
         yield lambda fragment: write(fragment_task(fragment, folder))
+
+
+def copy_stem(fragment_id: str) -> str:
+    """Return the name, without ending, of the copy of a fragment's sound that annotators hear."""
+    return hashlib.sha256(fragment_id.encode()).hexdigest()[:20]
 
 
 def fragment_task(fragment: Fragment, folder: Path) -> dict[str, Any]:

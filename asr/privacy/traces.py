@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 from ahocorasick_rs import BytesAhoCorasick
 
 from asr.errors import AsrError, ConfigError
+from asr.exporters.label_studio import copy_stem
 from asr.privacy.facts import Fact, facts_in, is_list
 
 Span = tuple[float, float | None]
@@ -262,6 +263,8 @@ class Survey:
             for fact in self._facts(path, wanted):
                 if fact.speaker in self.speakers:
                     continue
+                if self._take_copy(fact, path):
+                    continue
                 known = fact.audio is not None and PurePosixPath(fact.audio).name in files
                 audio = self.resolve(str(fact.audio), path) if known else None
                 spoken = audio in self._spans and overlaps(fact.start, fact.end, self._spans[audio])
@@ -307,6 +310,16 @@ class Survey:
             if fact.audio is not None and (audio := self.resolve(fact.audio, path)) is not None:
                 self._spans[audio].add((fact.start, fact.end))
         return found
+
+    def _take_copy(self, fact: Fact, path: Path) -> bool:
+        """Collect the sound of a task for annotators, which names no speaker; tell whether it is theirs."""
+        if fact.speaker is not None or fact.audio is None or fact.id not in self._ids:
+            return False
+        if PurePosixPath(fact.audio).stem != copy_stem(fact.id):
+            return False
+        if (audio := self.resolve(fact.audio, path)) is not None:
+            self._spans[audio].add((fact.start, fact.end))
+        return True
 
     def _facts(self, path: Path, wanted: AnyOf) -> Iterator[Fact]:
         try:
