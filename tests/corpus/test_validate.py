@@ -1,6 +1,7 @@
 """Every check of a manifest: what it finds, where it says it is, and what it leaves alone."""
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -191,3 +192,24 @@ def test_labels_are_counted_as_whisper_counts_them(tmp_path: Path) -> None:
 def test_whispers_own_tokens_in_a_long_text_do_not_stop_the_check(tmp_path: Path) -> None:
     text = "<|endoftext|> " + "a " * MAX_LABEL_TOKENS
     assert only(manifest(tmp_path, {"text": text}), "label-too-long")
+
+
+def test_memory_does_not_grow_with_the_lines(tmp_path: Path) -> None:
+    peaks = []
+    for lines in (500, 5000):
+        rows = ({"id": f"f{n}", "audio": "a", "text": f"{n}", "language": "fr", "split": "train"} for n in range(lines))
+        path = tmp_path / f"{lines}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        tracemalloc.start()
+        assert validate_manifest(path, audio=False).fragments == lines
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_halves_of_surrogate_pairs_are_remembered_too(tmp_path: Path) -> None:
+    row = {"id": "a", "audio": "a", "text": "\ud800x", "language": "fr"}
+    lines = [json.dumps(row | {"split": side}) for side in ("\ud800", "\ud801")]
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    counts = validate_manifest(tmp_path / "m.jsonl", audio=False).counts
+    assert counts == {"duplicate-id": 1, "sentence-across-splits": 1}
