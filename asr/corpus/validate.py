@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from asr.audio import AudioInfo, probe
 from asr.corpus.dialects import WHISPER_LANGUAGES, goes_with, tag_fault
-from asr.errors import AudioError, ConfigError, ManifestError
+from asr.errors import AsrError, AudioError, ConfigError, ManifestError
 from asr.fragment import Fragment, read_numbered
 
 Severity = Literal["error", "warning"]
@@ -168,9 +168,14 @@ class _Firsts:
         """Remember the side and place of a new key; return those of a known one."""
         # Bytes: JSON may have halves of surrogate pairs, which SQLite does not take as text.
         row = [part if isinstance(part, bytes) else part.encode(errors="surrogatepass") for part in (key, side, place)]
-        if self._store.execute("INSERT OR IGNORE INTO firsts VALUES (?, ?, ?)", row).rowcount:
-            return None
-        first = self._store.execute("SELECT side, place FROM firsts WHERE key = ?", row[:1]).fetchone()
+        try:
+            if self._store.execute("INSERT OR IGNORE INTO firsts VALUES (?, ?, ?)", row).rowcount:
+                return None
+            first = self._store.execute("SELECT side, place FROM firsts WHERE key = ?", row[:1]).fetchone()
+        except sqlite3.Error as error:
+            raise AsrError(
+                f"what was read cannot be remembered on disk: {error}; make room for temporary files"
+            ) from error
         side, place = (part.decode(errors="surrogatepass") for part in first)
         return side, place
 

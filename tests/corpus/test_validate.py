@@ -1,8 +1,10 @@
 """Every check of a manifest: what it finds, where it says it is, and what it leaves alone."""
 
 import json
+import sqlite3
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from asr.corpus import validate
 from asr.corpus.validate import CHECKS, MAX_LABEL_TOKENS, Issue, validate_manifest
-from asr.errors import ConfigError, ManifestError
+from asr.errors import AsrError, ConfigError, ManifestError
 
 
 def recording(path: Path, seconds: float = 2.0) -> Path:
@@ -213,3 +215,23 @@ def test_halves_of_surrogate_pairs_are_remembered_too(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text("\n".join(lines))
     counts = validate_manifest(tmp_path / "m.jsonl", audio=False).counts
     assert counts == {"duplicate-id": 1, "sentence-across-splits": 1}
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give databases room for a few pages."""
+    connect = sqlite3.connect
+
+    def small(*given: Any, **named: Any) -> sqlite3.Connection:
+        store = connect(*given, **named)
+        store.execute("PRAGMA max_page_count = 8")
+        return store
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
+    rows = [{"id": f"{n}" * 50} for n in range(500)]
+    with pytest.raises(AsrError, match="disk is full; make room for temporary files"):
+        validate_manifest(manifest(tmp_path, *rows), audio=False)
