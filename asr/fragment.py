@@ -340,15 +340,22 @@ def write_manifest(fragments: Iterable[Fragment], path: str | Path) -> int:
 
 
 def _line(fragment: Fragment, folder: Path) -> bytes:
-    audio = Path(fragment.audio).absolute()
-    relative = audio.relative_to(folder).as_posix() if audio.is_relative_to(folder) else str(audio)
-    data = fragment.to_dict() | {"audio": relative}
+    data = fragment.to_dict() | {"audio": _relative(fragment.audio, folder)}
     try:
         return (json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n").encode()
     except UnicodeEncodeError:  # half of a surrogate pair, legal in JSON only as an escape
         return (json.dumps(data) + "\n").encode()
     except ValueError as error:
         raise ManifestError(f"fragment {fragment.id!r} has a custom value that JSON cannot hold: {error}") from error
+
+
+def _relative(audio: str, folder: Path) -> str:
+    # As pathlib would have it below, at a tenth of the time.
+    prefix = os.path.join(folder, "")  # noqa: PTH118
+    if audio.startswith(prefix) and os.path.normpath(audio) == audio:
+        return audio[len(prefix) :]
+    path = Path(audio).absolute()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def _validated(data: dict[str, Any]) -> Fragment:

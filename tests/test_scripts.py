@@ -219,3 +219,13 @@ def test_what_goes_wrong_is_a_sentence(
     assert message in " ".join(stderr.replace("│", " ").split()), stderr
     assert caught.value.code == code
     assert "Traceback" not in stderr
+
+
+def test_the_benchmark_of_manifests_measures_every_step(tmp_path: Path) -> None:
+    done = run(tmp_path, "benchmark_manifests", "--rows", "200")
+    assert done.returncode == 0, done.stderr
+    steps = [line.split(" | ") for line in done.stdout.splitlines()[2:]]
+    assert [step for step, *_ in steps] == [
+        "| import common_voice", "| import kaldi", "| import nemo", "| validate --no-audio", "| convert kaldi",
+    ]  # fmt: skip
+    assert all(int(rate) > 0 and int(few) > 10 and int(many.strip(" |")) > 10 for _, rate, few, many in steps)

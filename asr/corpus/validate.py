@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -12,7 +13,7 @@ from typing import Any, Literal
 
 from asr.audio import AudioInfo, probe
 from asr.corpus.dialects import WHISPER_LANGUAGES, goes_with, tag_fault
-from asr.errors import AudioError, ConfigError, ManifestError
+from asr.errors import AsrError, AudioError, ConfigError, ManifestError
 from asr.fragment import Fragment, read_numbered
 
 Severity = Literal["error", "warning"]
@@ -149,15 +150,45 @@ def validate_manifest(*paths: str | Path, ignore: Collection[str] = (), audio: b
 Fault = tuple[str, str]
 
 
+class _Firsts:
+    """Where keys stood first. They lie on disk, so that memory does not grow with the lines."""
+
+    def __init__(self) -> None:
+        # Without a name, SQLite keeps a private file that is gone with the connection; it needs no journal.
+        self._store = sqlite3.connect("", isolation_level=None)
+        for command in (
+            "PRAGMA journal_mode = OFF",
+            "PRAGMA synchronous = OFF",
+            "CREATE TABLE firsts (key BLOB PRIMARY KEY, side BLOB, place BLOB) WITHOUT ROWID",
+            "BEGIN",
+        ):
+            self._store.execute(command)
+
+    def note(self, key: str | bytes, side: str, place: str) -> tuple[str, str] | None:
+        """Remember the side and place of a new key; return those of a known one."""
+        # Bytes: JSON may have halves of surrogate pairs, which SQLite does not take as text.
+        row = [part if isinstance(part, bytes) else part.encode(errors="surrogatepass") for part in (key, side, place)]
+        try:
+            if self._store.execute("INSERT OR IGNORE INTO firsts VALUES (?, ?, ?)", row).rowcount:
+                return None
+            first = self._store.execute("SELECT side, place FROM firsts WHERE key = ?", row[:1]).fetchone()
+        except sqlite3.Error as error:
+            raise AsrError(
+                f"what was read cannot be remembered on disk: {error}; make room for temporary files"
+            ) from error
+        side, place = (part.decode(errors="surrogatepass") for part in first)
+        return side, place
+
+
 @dataclass
 class _Corpus:
     """What has to be remembered from line to line: ids, speakers, sentences and recordings."""
 
     by_file: bool
     audio: bool
-    ids: dict[str, str] = field(default_factory=dict)
+    ids: _Firsts = field(default_factory=_Firsts)
     speakers: dict[str, tuple[str, str]] = field(default_factory=dict)
-    sentences: dict[bytes, tuple[str, str]] = field(default_factory=dict)
+    sentences: _Firsts = field(default_factory=_Firsts)
     crossing: set[str | bytes] = field(default_factory=set)
     recordings: dict[str, AudioInfo | Fault] = field(default_factory=dict)
 
@@ -169,10 +200,8 @@ class _Corpus:
             return
         place = f"{file}:{line}"
         name = f"fragment {item.id!r}"
-        if item.id in self.ids:
-            yield "duplicate-id", f"{name} stands at {self.ids[item.id]} too; give every fragment its own id"
-        else:
-            self.ids[item.id] = place
+        if before := self.ids.note(item.id, "", place):
+            yield "duplicate-id", f"{name} stands at {before[1]} too; give every fragment its own id"
         yield from _text_faults(item, name)
         yield from _language_faults(item, name)
         yield from self._split_faults(item, name, file, place)
@@ -193,7 +222,7 @@ class _Corpus:
                 )
         if words := _bare(item.text):
             key = hashlib.blake2b(f"{item.language} {words}".encode(), digest_size=16).digest()
-            other, first = self.sentences.setdefault(key, (side, place))
+            other, first = self.sentences.note(key, side, place) or (side, place)
             if other != side and key not in self.crossing:
                 self.crossing.add(key)
                 yield (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from asr.errors import ManifestError
+from asr.errors import AsrError, ManifestError
 from asr.files import atomic_folder
 from asr.fragment import Fragment
 
@@ -40,17 +40,25 @@ def export_kaldi(output: Path, options: KaldiExportOptions) -> Iterator[Callable
     Yields:
         A function that takes a fragment. It raises ManifestError for one whose id, speaker, label or path has a blank
         where Kaldi allows none, or whose id was there before.
+
+    Raises:
+        AsrError: The folder holds something already, or the disk is full.
     """
     with atomic_folder(output) as folder:
         lines = folder / "lines.sqlite"
         # It lives as long as the export, so it needs no journal and no syncing.
         with closing(sqlite3.connect(lines, isolation_level=None)) as store:
-            store.execute("PRAGMA journal_mode = OFF")
-            store.execute("PRAGMA synchronous = OFF")
-            store.execute("CREATE TABLE lines (file TEXT, key TEXT, value TEXT, PRIMARY KEY (file, key)) WITHOUT ROWID")
-            store.execute("BEGIN")
-            yield lambda fragment: _add(store, fragment)
-            _write(store, folder)
+            try:
+                store.execute("PRAGMA journal_mode = OFF")
+                store.execute("PRAGMA synchronous = OFF")
+                store.execute(
+                    "CREATE TABLE lines (file TEXT, key TEXT, value TEXT, PRIMARY KEY (file, key)) WITHOUT ROWID"
+                )
+                store.execute("BEGIN")
+                yield lambda fragment: _add(store, fragment)
+                _write(store, folder)
+            except sqlite3.Error as error:  # no space left …
+                raise AsrError(f"the lines cannot be sorted on disk: {error} ({output})") from error
         lines.unlink()
 
 

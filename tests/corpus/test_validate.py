@@ -1,7 +1,10 @@
 """Every check of a manifest: what it finds, where it says it is, and what it leaves alone."""
 
 import json
+import sqlite3
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 
 from asr.corpus import validate
 from asr.corpus.validate import CHECKS, MAX_LABEL_TOKENS, Issue, validate_manifest
-from asr.errors import ConfigError, ManifestError
+from asr.errors import AsrError, ConfigError, ManifestError
 
 
 def recording(path: Path, seconds: float = 2.0) -> Path:
@@ -191,3 +194,44 @@ def test_labels_are_counted_as_whisper_counts_them(tmp_path: Path) -> None:
 def test_whispers_own_tokens_in_a_long_text_do_not_stop_the_check(tmp_path: Path) -> None:
     text = "<|endoftext|> " + "a " * MAX_LABEL_TOKENS
     assert only(manifest(tmp_path, {"text": text}), "label-too-long")
+
+
+def test_memory_does_not_grow_with_the_lines(tmp_path: Path) -> None:
+    peaks = []
+    for lines in (500, 5000):
+        rows = ({"id": f"f{n}", "audio": "a", "text": f"{n}", "language": "fr", "split": "train"} for n in range(lines))
+        path = tmp_path / f"{lines}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        tracemalloc.start()
+        assert validate_manifest(path, audio=False).fragments == lines
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_halves_of_surrogate_pairs_are_remembered_too(tmp_path: Path) -> None:
+    row = {"id": "a", "audio": "a", "text": "\ud800x", "language": "fr"}
+    lines = [json.dumps(row | {"split": side}) for side in ("\ud800", "\ud801")]
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    counts = validate_manifest(tmp_path / "m.jsonl", audio=False).counts
+    assert counts == {"duplicate-id": 1, "sentence-across-splits": 1}
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give databases room for a few pages."""
+    connect = sqlite3.connect
+
+    def small(*given: Any, **named: Any) -> sqlite3.Connection:
+        store = connect(*given, **named)
+        store.execute("PRAGMA max_page_count = 8")
+        return store
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
+    rows = [{"id": f"{n}" * 50} for n in range(500)]
+    with pytest.raises(AsrError, match="disk is full; make room for temporary files"):
+        validate_manifest(manifest(tmp_path, *rows), audio=False)

@@ -1,14 +1,16 @@
 """Kaldi folders: what has a file comes back, what Kaldi's tools demand holds, and a fault leaves nothing half."""
 
+import sqlite3
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asr.errors import ManifestError
+from asr.errors import AsrError, ManifestError
 from asr.exporters.kaldi import KaldiExportOptions, export_kaldi
 from asr.fragment import Fragment
 from asr.importers import Row
@@ -95,4 +97,24 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), export_kaldi(tmp_path / "out", OPTIONS) as add:
         add(ONE)
         raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give databases room for a few pages."""
+    connect = sqlite3.connect
+
+    def small(*given: Any, **named: Any) -> sqlite3.Connection:
+        store = connect(*given, **named)
+        store.execute("PRAGMA max_page_count = 8")
+        return store
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_a_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(AsrError, match=r"cannot be sorted on disk: database or disk is full .*out"):
+        write(tmp_path / "out", *(ONE.replace(id=f"{n}", text="x" * 500) for n in range(200)))
     assert list(tmp_path.iterdir()) == []
