@@ -68,7 +68,11 @@ def test_everything_of_the_transcript_arrives() -> None:
     assert (event.intonation, event.p_question, event.emphasis) == ("question", 0.9, (2,))
     assert event.expressions[0].standard == "n'est-ce pas" and event.expressions[0].start_word == 3
     assert event.quality is not None
-    assert (event.quality.avg_logprob, event.quality.no_speech_prob, event.quality.compression_ratio) == (-0.6, 0.1, 1.1)
+    assert (event.quality.avg_logprob, event.quality.no_speech_prob, event.quality.compression_ratio) == (
+        -0.6,
+        0.1,
+        1.1,
+    )
     assert event.pii is None and event.purposes == () and event.conversation is None and event.heard
 
 
