@@ -1,7 +1,7 @@
 """Text as a template matcher takes it: lower case, no punctuation, and what is part of a word or number left alone.
 
-Matchers such as Home Assistant's compare letters. A comma that a recogniser writes after the first word is enough for
-another match or none (https://github.com/OHF-Voice/hassil/issues/143), and so is a hyphen that is taken out of
+Matchers compare letters. A comma that a recogniser writes after the first word is enough for another match or none
+(as it was in https://github.com/OHF-Voice/hassil/issues/143), and so is a hyphen that is taken out of
 ``rez-de-chaussée``. This is for other programs: `asr.text` says what counts as the same word when we compare, and
 `asr.intent.features.bare` what our own model reads.
 """
@@ -13,7 +13,7 @@ import unicodedata
 
 from asr.text import APOSTROPHES, close_elisions
 
-# What nobody said as a word: tags, and in brackets or behind a note what a recogniser writes of other sounds.
+# What nobody said as a word: tags, and in brackets what a recogniser writes of other sounds.
 _UNSAID = re.compile(r"<[^<>]*>|\[[^\[\]]*\]|\([^()]*\)")
 # Signs that are said aloud.
 _SPOKEN = frozenset("%‰°€$£+&")

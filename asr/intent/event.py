@@ -148,7 +148,7 @@ class UtteranceEvent(_Part):
         purposes: What the speaker agreed to and had not taken back on the day of ``time``.
     """
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     id: Annotated[str, Field(min_length=1, max_length=200, pattern="^[!-~]+$")]
     conversation: Annotated[str, Field(min_length=1), AfterValidator(_clean)] | None = None
     time: AwareDatetime

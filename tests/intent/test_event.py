@@ -15,7 +15,9 @@ from asr.errors import AsrError, ConfigError
 from asr.fragment import Consent, Expression, Fragment
 from asr.intent import event as module
 from asr.intent.event import UPGRADES, VERSION, Hypothesis, UtteranceEvent, event_of, event_schema, read_event
+from asr.intent.model import IntentModel
 from asr.privacy.spans import Span
+from asr.privacy.spoken import spoken_spans
 from asr.transcript import Punctuation, Segment, Transcript, Word
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=timezone.utc)
@@ -68,7 +70,11 @@ def test_everything_of_the_transcript_arrives() -> None:
     assert (event.intonation, event.p_question, event.emphasis) == ("question", 0.9, (2,))
     assert event.expressions[0].standard == "n'est-ce pas" and event.expressions[0].start_word == 3
     assert event.quality is not None
-    assert (event.quality.avg_logprob, event.quality.no_speech_prob, event.quality.compression_ratio) == (-0.6, 0.1, 1.1)
+    assert (event.quality.avg_logprob, event.quality.no_speech_prob, event.quality.compression_ratio) == (
+        -0.6,
+        0.1,
+        1.1,
+    )
     assert event.pii is None and event.purposes == () and event.conversation is None and event.heard
 
 
@@ -154,6 +160,26 @@ def test_personal_data_is_told_by_who_is_asked() -> None:
     assert event_of(FULL, find_pii=refuses).pii is None
     with pytest.raises(AsrError, match="ends behind the text"):
         event_of(FULL, find_pii=lambda *_: [Span(3, 99, "NAME", 1.0)])
+
+
+def test_personal_data_as_our_own_finder_tells_it() -> None:
+    text = "Appelez-moi au 06 12 34 56 78, merci."
+    (span,) = event_of(replace(BARE, text=text), find_pii=spoken_spans).pii or ()
+    assert (span.type, text[span.start : span.end]) == ("PHONE", "06 12 34 56 78")
+    assert event_of(replace(BARE, text=text, language="nl"), find_pii=spoken_spans).pii is None
+
+
+@pytest.mark.parametrize(
+    "given", [{"id": "a b"}, {"id": "é"}, {"id": "a\nb"}, {"conversation": ""}, {"time": datetime(2026, 5, 4)}]
+)
+def test_an_id_that_no_header_takes_and_a_time_without_a_zone_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(AsrError, match=next(iter(given))):
+        event_of(BARE, **given)
+
+
+def test_the_reference_model_reads_an_event(tiny: IntentModel) -> None:
+    asked = event_of(replace(BARE, text="Turn on the light, please.", language="en"))
+    assert tiny.predict(asked).name == tiny.predict(asked.text, language="en").name == "light_on"
 
 
 @pytest.mark.parametrize("text", ["", "   ", "...", "[Musique]", "♪♪", "\x00\x07"])

@@ -7,7 +7,6 @@ The headers are those of Standard Webhooks 1.0 (https://www.standardwebhooks.com
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -71,7 +70,7 @@ def sign(secret: str, id: str, sent: str, body: bytes) -> str:
     """
     try:
         key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
-    except binascii.Error:
+    except ValueError:
         key = b""
     if not secret.startswith(_PREFIX) or not key:
         raise ConfigError("a webhook's secret is written whsec_ and base64, as the receiver shows it")

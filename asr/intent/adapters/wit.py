@@ -42,18 +42,20 @@ def message(event: UtteranceEvent, intent: Intent | None = None) -> dict[str, An
         told["traits"]["dialect"] = _trait(event.dialect, confidence)
     if event.intonation is not None:
         told["traits"]["intonation"] = _trait(event.intonation, _sureness(event.intonation, event.p_question))
-    tokens = [
-        {
-            "token": word.text,
-            "start": round(word.start * 1000),
-            "end": round(word.end * 1000),
-            "confidence": word.confidence,
+    sure = [(word, word.confidence) for word in event.words if word.confidence is not None]
+    if sure:
+        told["speech"] = {
+            "confidence": fmean(confidence for _, confidence in sure),
+            "tokens": [
+                {
+                    "token": word.text,
+                    "start": round(word.start * 1000),
+                    "end": round(word.end * 1000),
+                    "confidence": confidence,
+                }
+                for word, confidence in sure
+            ],
         }
-        for word in event.words
-        if word.confidence is not None
-    ]
-    if tokens:
-        told["speech"] = {"confidence": fmean(token["confidence"] for token in tokens), "tokens": tokens}
     return told
 
 
@@ -62,7 +64,7 @@ def _trait(value: str, confidence: float) -> list[dict[str, Any]]:
 
 
 def _sureness(intonation: str, p_question: float | None) -> float:
-    """How sure it is that the utterance asks, or that it does not; of the other sentence types nothing more is known."""
+    """How sure it is that the utterance asks, or that it does not: more is not known of the other sentence types."""
     if p_question is None or intonation == UNKNOWN:
         return 0.0
     return p_question if intonation == "question" else 1.0 - p_question
