@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import yaml
-from pydantic import ConfigDict
+from pydantic import ConfigDict, JsonValue
 from scipy.special import softmax
 
 from asr.errors import ConfigError
@@ -230,13 +230,14 @@ class NeedFinder:
 
 
 @contextmanager
-def recorded_needs(path: str | Path, record: Record, why: str) -> Iterator[NeedFinder]:
+def recorded_needs(path: str | Path, record: Record, why: str, manifests: Sequence[Path] = ()) -> Iterator[NeedFinder]:
     """Look for needs on the record: an entry before, and one after it with the numbers of what was decided.
 
     Args:
         path: The taxonomy; its hash is noted.
         record: Where it is noted. No text is, and no word of one.
         why: The purpose.
+        manifests: Of the fragments that are asked.
 
     Raises:
         ConfigError: As of `read_needs`.
@@ -244,9 +245,8 @@ def recorded_needs(path: str | Path, record: Record, why: str) -> Iterator[NeedF
     """
     finder = NeedFinder(read_needs(path))
     # What is told leaves for whoever makes the offers.
-    with record.during(
-        "export", why=why, details={"needs": Path(path).name, "sha256": sha256_of(Path(path))}
-    ) as outcome:
+    details: dict[str, JsonValue] = {"needs": Path(path).name, "sha256": sha256_of(Path(path))}
+    with record.during("export", why=why, manifests=manifests, details=details) as outcome:
         try:
             yield finder
         finally:
