@@ -10,7 +10,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from asr.cli import annotate, audit, erasure, manifests, mask, models, pictures, pseudonymise, transcribe, voices
+from asr.cli import (
+    annotate,
+    audit,
+    erasure,
+    manifests,
+    mask,
+    models,
+    pictures,
+    pseudonymise,
+    transcribe,
+    understand,
+    voices,
+)
 from asr.errors import AsrError
 
 
@@ -46,6 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("transcribe")(transcribe.transcribe)
+app.command("understand")(understand.understand)
 app.command("picture")(pictures.picture)
 app.command("label")(models.label)
 app.command("interpolate")(models.interpolate)

@@ -25,6 +25,7 @@ from asr.fragment import fragment_schema, read_manifest
 from asr.importers import IMPORTERS
 from asr.importers.intake import import_manifest, read_source
 from asr.importers.recipe import find_recipe, parse_option, read_recipe
+from asr.intent.event import event_schema
 from asr.options import build_options
 from asr.privacy.tombstones import Tombstones, tombstones_path, unburied
 
@@ -180,9 +181,10 @@ def stats(manifests: Manifests, skip_broken: SkipBroken = False, as_json: AsJson
 
 def schema(
     output: Annotated[Path | None, typer.Option(help="Write it to a file instead of printing it.")] = None,
+    event: Annotated[bool, typer.Option("--event", help="Of an utterance event instead of a manifest line.")] = False,
 ) -> None:
-    """Print the JSON Schema of a manifest line."""
-    text = json.dumps(fragment_schema(), indent=2) + "\n"
+    """Print the JSON Schema of a manifest line, or of an utterance event."""
+    text = json.dumps(event_schema() if event else fragment_schema(), indent=2) + "\n"
     if output is None:
         typer.echo(text, nl=False)
         return

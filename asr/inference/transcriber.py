@@ -26,7 +26,9 @@ from asr.inference.bias import ExpressionBias
 from asr.inference.decoding import DecodeOptions, decode, detect_language
 from asr.inference.heads import NOTHING, Answer, answers
 from asr.inference.punctuation import has_words, punctuated, question_log_odds
+from asr.inference.understanding import Understanding, understand
 from asr.inference.words import word_times
+from asr.intent.model import IntentModel
 from asr.model.checkpoint import Checkpoint, load_checkpoint
 from asr.model.features import MAX_SAMPLES
 from asr.model.heads import HEAD_NAMES, HeadName, HeadSpec
@@ -155,6 +157,23 @@ class Transcriber:
         if isinstance(result, AsrError):
             raise result
         return result
+
+    def understand(
+        self, audio: Audio, intent_model: IntentModel, *, language: str | None = None, dialect: str | None = None
+    ) -> Understanding:
+        """Transcribe one recording, fragment or array, and tell what it asks for.
+
+        Args:
+            audio: See `transcribe`.
+            intent_model: What `asr.intent.model.load_intent_model` reads.
+            language: See `transcribe`.
+            dialect: See `transcribe`.
+
+        Raises:
+            AsrError: As of `transcribe`.
+        """
+        transcript = self.transcribe(audio, language=language, dialect=dialect)
+        return understand(transcript, intent_model, audio if isinstance(audio, Fragment) else None)
 
     def transcribe_many(
         self, items: Iterable[Audio | AsrError], *, language: str | None = None, dialect: str | None = None

@@ -94,6 +94,20 @@ def fold(text: str, language: str) -> str:
     return _fold(text, _RULES.get(language, _PLAIN).letters)
 
 
+def close_elisions(text: str, language: str) -> str:
+    """Return text in which an elided word stands at the next one: ``l' homme`` becomes ``l'homme``.
+
+    Args:
+        text: In lower case, with typewriter apostrophes.
+        language: Whisper's code; other than French and Italian text stays as it is.
+    """
+    return _close_elisions(text, _RULES.get(language, _PLAIN))
+
+
+def _close_elisions(text: str, rules: _Rules) -> str:
+    return re.sub(rf"(?<!\w)({rules.elisions})'\s+(?=\w)", r"\1'", text) if rules.elisions else text
+
+
 def _english() -> Normalizer:
     from whisper.normalizers import EnglishTextNormalizer  # torch comes with it
 
@@ -173,9 +187,7 @@ def _normalize(text: str, rules: _Rules, numerals: Numerals | None, letters: boo
         text = re.sub(pattern, word, text)
     if numerals is not None:
         text = read_long_numbers(text, numerals)
-    if rules.elisions:
-        text = re.sub(rf"(?<!\w)({rules.elisions})'\s+(?=\w)", r"\1'", text)
-    text = _words_only(text)
+    text = _words_only(_close_elisions(text, rules))
     if numerals is not None:
         text = read_plain_numbers(text, numerals)
     for pattern, word in rules.words:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from asr.cli import app
 from asr.fragment import fragment_schema, read_manifest
+from asr.intent.event import event_schema
 from asr.privacy.record import open_record
 
 
@@ -228,6 +229,7 @@ def test_an_empty_corpus_is_a_failure(corpus: Path) -> None:
 
 def test_schema_is_printed_or_written(tmp_path: Path) -> None:
     assert json.loads(run("schema")[1]) == fragment_schema()
+    assert json.loads(run("schema", "--event")[1]) == event_schema()
     assert run("schema", "--output", tmp_path / "schema.json")[0] == 0
     assert json.loads((tmp_path / "schema.json").read_text()) == fragment_schema()
 

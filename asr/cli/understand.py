@@ -1,0 +1,133 @@
+"""The command that tells what recordings ask for: files in, events with their intents out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from asr.cli.jobs import Job, find_jobs, is_manifest
+from asr.errors import AsrError, ConfigError, ManifestError
+from asr.files import atomic_write
+from asr.fragment import Fragment
+
+if TYPE_CHECKING:
+    from asr.inference.transcriber import Transcriber
+    from asr.intent.model import IntentModel
+    from asr.intent.needs import NeedFinder
+    from asr.transcript import Transcript
+
+
+def understand(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(help="Recordings or folders of them, each at most 30 s, and manifests (.jsonl, .jsonl.gz)."),
+    ],
+    intent_model: Annotated[Path, typer.Option(help="What scripts/train_intent.py has made.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; by default the standard output.")
+    ] = None,
+    needs: Annotated[
+        Path | None,
+        typer.Option(help="What counts as a need (datasets/needs/needs.yaml): told under consent to offer, recorded."),
+    ] = None,
+    why: Annotated[str, typer.Option(help="What the needs are for; it goes into the record.")] = "needs",
+    model: Annotated[str, typer.Option(help="A base model's name, or a checkpoint.")] = "base",
+    language: Annotated[
+        str | None, typer.Option(help="Whisper's code; by default the manifest's, or detected.")
+    ] = None,
+    dialect: Annotated[str | None, typer.Option(help="BCP 47 tag, such as fr-CA; by default the manifest's.")] = None,
+    lexicon: Annotated[
+        Path | None, typer.Option(help="A dialect's expressions (fr-CA.tsv): understood by their standard rendering.")
+    ] = None,
+    words: Annotated[
+        bool, typer.Option("--words", help="Also each word's time and confidence, which the intent heeds; slower.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+) -> None:
+    """Write what recordings, folders or manifests ask for: one JSON object a line, an utterance event and its intent.
+
+    What cannot be heard is named, and the rest goes on.
+    """
+    from asr.inference.transcriber import Transcriber
+    from asr.intent.model import load_intent_model
+    from asr.intent.needs import recorded_needs
+    from asr.privacy.record import open_record
+
+    try:
+        # What is missing is said before anything is loaded.
+        total = sum(1 for _ in find_jobs(inputs, Path()))
+        with ExitStack() as stack:
+            with Console(stderr=True).status(f"loading {model}"):
+                intents = load_intent_model(intent_model)
+                transcriber = Transcriber(model, device=device, lexicon=lexicon, words=words)
+            finder = None
+            if needs is not None:
+                manifests = [path for path in inputs if path.is_file() and is_manifest(path)]
+                finder = stack.enter_context(recorded_needs(needs, open_record(), why, manifests))
+            lines: IO[str] = sys.stdout if output is None else stack.enter_context(atomic_write(output))
+            failed = _write(transcriber, intents, finder, find_jobs(inputs, Path()), lines, language, dialect)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
+    typer.echo(f"{total - failed} understood, {failed} failed", err=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _write(
+    transcriber: Transcriber,
+    intents: IntentModel,
+    finder: NeedFinder | None,
+    jobs: Iterable[Job | ManifestError],
+    lines: IO[str],
+    language: str | None,
+    dialect: str | None,
+) -> int:
+    """Write a line per job, and return the number of those that failed."""
+    waiting: deque[Job | ManifestError] = deque()
+
+    def sources() -> Iterator[str | Fragment | ManifestError]:
+        for job in jobs:
+            waiting.append(job)
+            yield job.source if isinstance(job, Job) else job
+
+    failed = 0
+    with closing(transcriber.transcribe_many(sources(), language=language, dialect=dialect)) as results:
+        for result in results:
+            job = waiting.popleft()
+            try:
+                line = json.dumps(_understood(job, result, intents, finder), ensure_ascii=False, allow_nan=False)
+            except AsrError as error:
+                failed += 1
+                typer.echo(f"failed: {error}", err=True)
+                continue
+            lines.write(line + "\n")
+    return failed
+
+
+def _understood(
+    job: Job | ManifestError, result: Transcript | AsrError, intents: IntentModel, finder: NeedFinder | None
+) -> dict[str, object]:
+    """What one job asks for.
+
+    Raises:
+        AsrError: It could not be heard.
+    """
+    from asr.inference.understanding import understand
+
+    if isinstance(job, ManifestError):
+        raise job
+    if isinstance(result, AsrError):
+        raise result if isinstance(job.source, str) else AsrError(f"{job.name}: {result}")
+    understood = understand(result, intents, job.source if isinstance(job.source, Fragment) else None)
+    told = understood.to_dict()
+    if finder is not None:
+        told["needs"] = asdict(finder.decide(understood.event, understood.intent))
+    return told
