@@ -23,6 +23,7 @@ from asr.files import atomic_write
 from asr.fragment import read_numbered
 from asr.inference.decoding import DecodeOptions
 from asr.inference.transcriber import Transcriber
+from asr.intent.model import load_intent_model
 from asr.intent.noise import learn_confusions, read_pairs
 from asr.intent.training import read_examples, score_intents, train_intent_model
 from asr.model.adapt import adapt
@@ -150,8 +151,13 @@ def run_evaluation(config: EvaluateConfig) -> None:
             lexicon=config.decode.lexicon,
         )
 
+    if config.standard is not None and config.intent_model is None:
+        raise ConfigError("standard= is for the gap in intent retention; give intent_model= too")
+    intent_model = None if config.intent_model is None else load_intent_model(config.intent_model)
     systems = [config.checkpoint, *([] if config.baseline is None else [config.baseline])]
     begun: dict[str, JsonValue] = {"models": [_file(name) for name in systems]}
+    if config.intent_model is not None:
+        begun["intent_model"] = _file(config.intent_model)
     if config.without_consent_check:
         begun["without_consent_check"] = True
     with _recorded("evaluate", config.why, config.test.values(), begun) as outcome:
@@ -164,6 +170,8 @@ def run_evaluation(config: EvaluateConfig) -> None:
             resamples=config.resamples,
             seed=config.seed,
             consent=None if config.without_consent_check else ConsentCheck("evaluation"),
+            intent_model=intent_model,
+            standard=config.standard,
         )
         outcome.details["fragments"] = report.fragments
         if not config.without_consent_check:

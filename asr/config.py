@@ -157,6 +157,8 @@ class EvaluateConfig:
         baseline: What it is compared with on the same fragments; None compares with nothing.
         output: The JSON file of the report; None writes none.
         pictures: Folder for pictures of how labels were told; None draws none.
+        intent_model: Tells what the outputs ask for, compared with the fragments' ``intent``; None asks nothing.
+        standard: The dialect, or the test set, that is standard speech, for the gap in intent retention.
         decode: How both search for text.
         baseline_tag: In the place of ``decode.tag`` for the baseline.
         device: ``cpu``, ``cuda`` or ``auto``.
@@ -173,6 +175,8 @@ class EvaluateConfig:
     baseline: str | None = None
     output: str | None = None
     pictures: str | None = None
+    intent_model: str | None = None
+    standard: str | None = None
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     baseline_tag: str = "auto"
     device: str = "auto"

@@ -36,6 +36,7 @@ from asr.errors import CheckpointError, ConfigError, ManifestError, RecordError
 from asr.evaluation import EvaluationReport, score
 from asr.fragment import Consent, Fragment, write_manifest
 from asr.inference.decoding import DecodeOptions
+from asr.intent.training import Example, IntentOptions, train_intent_model
 from asr.model.adapt import LoraOptions
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from asr.model.heads import HeadSpec
@@ -259,6 +260,35 @@ def test_an_evaluation_with_pictures(
     run_evaluation(replace(config, pictures=str(tmp_path / "none")))
     assert caplog.messages == ["there is nothing to draw: no head of the system told a label that the fragments have"]
     assert not (tmp_path / "none").exists()
+
+
+def test_an_evaluation_of_intents(
+    tiny_checkpoint: Path, dev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asr.build, "DecodeOptions", partial(DecodeOptions, max_tokens=6))
+    learnt = [Example(text, text[:1], "en") for text in ("a lamp", "a light", "play jazz", "play on")]
+    model = train_intent_model(learnt, IntentOptions(buckets=0))
+    model.save(tmp_path / "intents.safetensors")
+    write_manifest([one.replace(custom={"intent": "p"}) for one in read_manifest(dev)], tmp_path / "intents.jsonl")
+    output = tmp_path / "report.json"
+    config = EvaluateConfig(
+        str(tiny_checkpoint),
+        {"a": str(tmp_path / "intents.jsonl")},
+        output=str(output),
+        device="cpu",
+        resamples=20,
+        intent_model=str(tmp_path / "intents.safetensors"),
+        standard="fr-CA",
+    )
+    run_evaluation(config)
+    (told,) = json.loads(output.read_text("utf-8"))["intents"]
+    assert told["fragments"] == 2 and told["readings"][1]["reading"] == "heard"
+    noted = next(iter(open_record().entries())).details["intent_model"]
+    assert noted == {"name": "intents.safetensors", "sha256": sha256_of(tmp_path / "intents.safetensors")}
+    with pytest.raises(ConfigError, match="give intent_model= too"):
+        run_evaluation(replace(config, intent_model=None))
+    with pytest.raises(asr.errors.AsrError, match="standard=xx names neither"):
+        run_evaluation(replace(config, standard="xx"))
 
 
 def test_an_evaluation_without_fragments(tiny_checkpoint: Path, tmp_path: Path) -> None:

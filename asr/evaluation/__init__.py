@@ -1,5 +1,6 @@
 """How well fragments were recognised: per dialect, per speaker group, against a baseline, with intervals."""
 
+from asr.evaluation.intents import IntentGroup, IntentScores, ReadingScores, score_understanding
 from asr.evaluation.report import (
     DialectGap,
     DialectScores,
@@ -26,8 +27,11 @@ __all__ = [
     "DialectScores",
     "EvaluationReport",
     "GroupScore",
+    "IntentGroup",
+    "IntentScores",
     "LabelScores",
     "QuestionScores",
+    "ReadingScores",
     "Reliability",
     "ReliabilityBin",
     "RiskCoverage",
@@ -39,4 +43,5 @@ __all__ = [
     "evaluate",
     "render",
     "score",
+    "score_understanding",
 ]

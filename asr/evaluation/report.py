@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from asr.evaluation.intents import IntentScores
 from asr.files import atomic_write
 from asr.metrics import Change, ErrorCounts, Estimate
 
@@ -321,6 +322,7 @@ class EvaluationReport:
         resamples: Draws behind each interval.
         seed: Of the draws.
         refused: Reason and number of the fragments that were not heard for want of consent.
+        intents: What the system, and then the baseline, leave of the understanding; none without an intent model.
     """
 
     system: str
@@ -338,6 +340,7 @@ class EvaluationReport:
     resamples: int
     seed: int
     refused: tuple[tuple[str, int], ...] = ()
+    intents: tuple[IntentScores, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, ready for JSON."""

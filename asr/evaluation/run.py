@@ -12,11 +12,13 @@ from rich.console import Console
 from rich.progress import track
 
 from asr.errors import AsrError
+from asr.evaluation.intents import IntentScores, score_understanding
 from asr.evaluation.labels import score_labels, score_marks
 from asr.evaluation.report import EvaluationReport
 from asr.evaluation.score import score
 from asr.fragment import Fragment, read_numbered
 from asr.inference.transcriber import Transcriber
+from asr.intent.model import IntentModel
 from asr.metrics.bootstrap import RESAMPLES
 from asr.privacy.consent import ConsentCheck, ask
 from asr.transcript import Transcript
@@ -36,6 +38,8 @@ def evaluate(
     resamples: int = RESAMPLES,
     seed: int = 0,
     consent: ConsentCheck | None = FOR_EVALUATION,
+    intent_model: IntentModel | None = None,
+    standard: str | None = None,
 ) -> EvaluationReport:
     """Transcribe every fragment of some manifests and score the outputs.
 
@@ -50,9 +54,12 @@ def evaluate(
         resamples: Draws behind each interval.
         seed: Of the draws.
         consent: What is asked of the fragments; None was told to ask nothing.
+        intent_model: Tells what the outputs ask for, which is compared with the fragments' ``intent``.
+        standard: The dialect, or the test set, that is standard speech, for the gap to it.
 
     Raises:
-        AsrError: There is no test set, a manifest cannot be read, or nothing in it can be used.
+        AsrError: There is no test set, a manifest cannot be read, nothing in it can be used, or nothing in it has an
+            intent that the intent model knows.
     """
     if not test_sets:
         raise AsrError("there is nothing to evaluate on; name a manifest, such as +test.dialect=dev.jsonl")
@@ -75,6 +82,22 @@ def evaluate(
         seed=seed,
     )
     labelled = [fragment for _, fragment in fragments]
+    intents: list[IntentScores] = []
+    if intent_model is not None:
+        intents = [
+            score_understanding(
+                labelled,
+                heard,
+                intent_model,
+                system=name,
+                test_sets=[name for name, _ in fragments],
+                standard=standard,
+                resamples=resamples,
+                seed=seed,
+            )
+            for name, heard in ((system_name, outputs), (baseline_name, others))
+            if heard is not None
+        ]
     # What the system was given is no answer of it.
     asked = labelled if _is_asked(system) else [fragment.replace(dialect=None) for fragment in labelled]
     temperatures = {name: spec.temperature for name, spec in system.heads.items()}
@@ -84,6 +107,7 @@ def evaluate(
         marks=score_marks(labelled, outputs, resamples, seed),
         baseline_marks=None if others is None else score_marks(labelled, others, resamples, seed),
         refused=tuple(sorted(refused.items())),
+        intents=tuple(intents),
     )
 
 

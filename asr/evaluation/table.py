@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from asr.evaluation.intents import IntentScores
 from asr.evaluation.report import (
     EvaluationReport,
     GroupScore,
@@ -38,6 +39,12 @@ def render(report: EvaluationReport, console: Console) -> None:
             console.print(line, markup=False, highlight=False)
         if told.dialects:
             console.print(_dialects(report, told))
+    for understood in report.intents:
+        console.print(_readings(understood))
+        console.print(_intent_groups(understood))
+        outside = f", {understood.outside} fragments are out of scope" if understood.outside else ""
+        line = f"{understood.system}: keywords heard {_percent(understood.keywords)} %{outside}"
+        console.print(line, markup=False, highlight=False)
     for line in _footer(report):
         console.print(line, markup=False, highlight=False)
 
@@ -127,6 +134,29 @@ def _dialects(report: EvaluationReport, told: LabelScores) -> Table:
     for row in told.dialects:
         cells = (str(row.fragments), _percent(row.right), *(_question(row.question) if names else ()))
         table.add_row(Text(row.dialect), *map(Text, cells))
+    return table
+
+
+def _readings(understood: IntentScores) -> Table:
+    table = _titled(f"{understood.system}: intents of {understood.fragments} fragments, by what they are told of")
+    table.add_column("told of", overflow="fold")
+    for name in ("accuracy %", "macro-F1 %", "retention %", "out-of-scope recall %", "covered at 5 % risk"):
+        table.add_column(name, justify="right", overflow="fold")
+    for one in understood.readings:
+        figures = (one.accuracy, one.f1, one.retention, one.outside, one.covered)
+        table.add_row(Text(one.reading), *(Text(_percent(figure)) for figure in figures))
+    return table
+
+
+def _intent_groups(understood: IntentScores) -> Table:
+    table = _titled(f"{understood.system}: intent retention, by group")
+    table.add_column("group", overflow="fold")
+    for name in ("fragments", "accuracy on text %", "as heard %", "retention %", "gap to standard, points"):
+        table.add_column(name, justify="right", overflow="fold")
+    for one in understood.groups:
+        gap = "" if one.gap is None else _percent(one.gap, sign="+")
+        figures = (str(one.fragments), *map(_percent, (one.text, one.heard, one.retention)), gap)
+        table.add_row(Text(f"{one.dimension} {one.group}"), *map(Text, figures))
     return table
 
 

@@ -12,8 +12,9 @@ import pytest
 from asr import Transcriber, read_manifest
 from asr.errors import AsrError, AudioError, ManifestError
 from asr.evaluation import evaluate
-from asr.fragment import Consent, Fragment
+from asr.fragment import Consent, Fragment, write_manifest
 from asr.inference.decoding import DecodeOptions
+from asr.intent.training import Example, IntentOptions, train_intent_model
 from asr.model.heads import HeadSpec
 from asr.transcript import Transcript
 
@@ -148,3 +149,33 @@ def test_a_dialect_that_was_given_is_no_answer(manifest: Path) -> None:
                 yield Transcript(item.id, "x", "fr", item.dialect, 2.0, (), dialect_scores={"fr-BE": 0.2, "fr-CA": 0.8})
 
     assert evaluate(Given(), {"one": manifest}, resamples=20).labels == ()  # type: ignore[arg-type]
+
+
+def test_what_both_systems_leave_of_the_understanding(tmp_path: Path, consent: Consent) -> None:
+    texts = {"music": ("play jazz", "a song", "sing"), "light": ("lamp on", "light please", "make it bright")}
+    model = train_intent_model(
+        [Example(text, intent, "en") for intent, several in texts.items() for text in several],
+        IntentOptions(buckets=64),
+    )
+    rows = [
+        Fragment(
+            id=f"{intent}{number}", audio="a.wav", text=text, language="en", consent=consent, custom={"intent": intent}
+        )
+        for intent, several in texts.items()
+        for number, text in enumerate(several)
+    ]
+    write_manifest(rows, tmp_path / "m.jsonl")
+    exact = Answers(**{row.id: row.text for row in rows})
+    report = evaluate(
+        exact,  # type: ignore[arg-type]
+        {"one": tmp_path / "m.jsonl"},
+        Answers(**dict.fromkeys(exact.texts, "sing a song")),  # type: ignore[arg-type]
+        system_name="mine",
+        resamples=20,
+        intent_model=model,
+    )
+    mine, base = report.intents
+    assert (mine.system, base.system) == ("mine", "base")
+    assert mine.readings[1].retention.value == 1.0
+    assert base.readings[1].accuracy.value == 0.5
+    assert evaluate(exact, {"one": tmp_path / "m.jsonl"}, resamples=20).intents == ()  # type: ignore[arg-type]
