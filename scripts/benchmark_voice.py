@@ -33,8 +33,10 @@ from scipy.signal import lfilter
 
 from asr import Fragment, Transcriber, read_manifest
 from asr.audio import SAMPLE_RATE, load_audio
+from asr.files import atomic_write
 from asr.metrics import Estimate, nearest_errors, rate_estimate
-from asr.privacy.attack import attack, embed
+from asr.privacy.attack import Attack, attack, embed
+from asr.privacy.holdings import Figure, figures_json
 from asr.privacy.voice import METHODS, FloatArray, VoiceChange, VoiceKey, change_voice, find_method, voice_key
 from asr.prosody import semitones, track
 from asr.text import get_normalizer
@@ -87,6 +89,18 @@ def contour_kept(before: FloatArray, after: FloatArray) -> float | None:
     return float(np.corrcoef(semitones(first)[both], semitones(second)[both])[0, 1]) if both.sum() >= 10 else None
 
 
+def figure(name: str, found: Attack) -> Figure:
+    """An equal error rate for the processing register."""
+    low, high = found.error.low or 0.0, found.error.high or 0.0
+    return Figure(
+        name=f"{name}, %",
+        value=round(100 * (found.error.value or 0.0), 1),
+        command="python scripts/benchmark_voice.py",
+        interval=(round(100 * low, 1), round(100 * high, 1)),
+        n=found.same + found.different,
+    )
+
+
 def percent(found: Estimate) -> str:
     """A share with its interval."""
     if found.value is None:
@@ -118,8 +132,10 @@ def main() -> None:
     parser.add_argument("--drawn-per", choices=("fragment", "speaker"), default="fragment", help="what a voice is for")
     parser.add_argument("--per-speaker", type=int, default=6, help="fragments; half of them enrol")
     parser.add_argument("--transcribed", type=int, default=120, help="fragments for WER and tune, at most")
+    parser.add_argument("--figures", type=Path, help="a file for asr register --figures")
     given = parser.parse_args()
 
+    figures: list[Figure] = []
     METHODS.update(pitch=pitch, mcadams=mcadams)
     fragments = usable(given.manifest, given.per_speaker)
     speakers = np.array([fragment.speaker for fragment in fragments])
@@ -170,6 +186,7 @@ def main() -> None:
         table = Table("attacker", "EER %", title=name)
         for attacker, result in attacks.items():
             table.add_row(attacker, percent(result.error))
+            figures.append(figure(f"{name}: equal error rate, attacker '{attacker}'", result))
         Console().print(table)
         best = min(list(attacks)[1:], key=lambda attacker: attacks[attacker].error.value or 0.0)
         print(
@@ -179,6 +196,10 @@ def main() -> None:
             f"fragments. {speed:.2f} s per second of sound",
             flush=True,
         )
+    if given.figures:
+        figures.insert(0, figure("original voices: equal error rate, attacker 'trained'", trained))
+        with atomic_write(given.figures) as handle:
+            handle.write(figures_json(figures))
 
 
 if __name__ == "__main__":

@@ -23,8 +23,10 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+from asr.files import atomic_write
 from asr.metrics.bootstrap import Estimate, rate_estimate
 from asr.privacy.find import find_spans
+from asr.privacy.holdings import Figure, figures_json
 from asr.privacy.marked import Finder, Marked, Tally, read_marked, tally
 from asr.privacy.spans import LANGUAGES, TYPES, Span
 from asr.privacy.spoken import spoken_spans
@@ -73,7 +75,7 @@ def percent(found: Estimate) -> str:
     return f"{100 * found.value:.1f}{interval}"
 
 
-def rates(tallies: Sequence[Tally]) -> tuple[str, str, str]:
+def rates(tallies: Sequence[Tally]) -> tuple[Estimate, Estimate, Estimate]:
     """Recall, whole spans and over-masking."""
     templates = [str(one.template) for one in tallies]
     columns = [
@@ -81,12 +83,23 @@ def rates(tallies: Sequence[Tally]) -> tuple[str, str, str]:
         ([sum(one.whole.values()) for one in tallies], [sum(one.spans.values()) for one in tallies]),
         ([one.masked for one in tallies], [one.other for one in tallies]),
     ]
-    recall, whole, over = (percent(rate_estimate(part, of, templates)) for part, of in columns)
+    recall, whole, over = (rate_estimate(part, of, templates) for part, of in columns)
     return recall, whole, over
 
 
-def quality() -> None:
-    """Print the tables of what is found."""
+def figure(name: str, found: Estimate, sentences: int) -> Figure:
+    """A rate for the processing register."""
+    low, high = found.low or 0.0, found.high or 0.0
+    command = "python scripts/benchmark_words.py"
+    bounds = (round(100 * low, 1), round(100 * high, 1))
+    return Figure(
+        name=f"{name}, %", value=round(100 * (found.value or 0.0), 1), command=command, interval=bounds, n=sentences
+    )
+
+
+def quality() -> list[Figure]:
+    """Print the tables of what is found; return what the processing register should say of it."""
+    figures: list[Figure] = []
     detail: dict[str, list[Tally]] = {}
     print(f"{'part':8} {'written':8} {'finder':16} {'lang':5} {'n':>4} {'recall':22} {'whole':22} over")
     for part in PARTS:
@@ -98,7 +111,11 @@ def quality() -> None:
                 for language in (*LANGUAGES, "both"):
                     some = [one for one in tallies if language in (one.language, "both")]
                     recall, whole, over = rates(some)
-                    print(f"{part:8} {written:8} {name:16} {language:5} {len(some):4} {recall:22} {whole:22} {over}")
+                    shown = f"{percent(recall):22} {percent(whole):22} {percent(over)}"
+                    print(f"{part:8} {written:8} {name:16} {language:5} {len(some):4} {shown}")
+                    if (name, language, form) == ("ours + Presidio", "both", sentences) and part != "dev":
+                        figures.append(figure(f"personal data found in words, sentences '{part}'", recall, len(some)))
+                        figures.append(figure(f"other words masked, sentences '{part}'", over, len(some)))
     print(f"\nours + Presidio, as is: tokens found of all, spans whole of all\n{'type':12}", end="")
     print("".join(f"{part + ' ' + language:>24}" for part in PARTS for language in LANGUAGES))
     for kind in TYPES:
@@ -111,6 +128,7 @@ def quality() -> None:
                 )
                 cells.append(f"{f'{hit} / {wanted}, {whole} / {spans}':>24}" if wanted else f"{'-':>24}")
         print(f"{kind:12}" + "".join(cells))
+    return figures
 
 
 def speed(lines: int) -> None:
@@ -131,8 +149,12 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lines", type=int, default=10_000, help="Lines that the time is taken of; 0 for none.")
+    parser.add_argument("--figures", type=Path, help="A file for asr register --figures.")
     given = parser.parse_args()
-    quality()
+    figures = quality()
+    if given.figures:
+        with atomic_write(given.figures) as handle:
+            handle.write(figures_json(figures))
     if given.lines:
         speed(given.lines)
 
