@@ -24,6 +24,7 @@ from asr.exporters.convert import convert_manifest
 from asr.fragment import Fragment, write_manifest
 from asr.importers import IMPORTERS
 from asr.importers.intake import import_manifest, read_source
+from asr.privacy.release import ReleaseOptions, pseudonymise
 
 # Rows of one speaker.
 PER_SPEAKER = 50
@@ -93,6 +94,10 @@ def _convert(folder: Path) -> None:
     assert report.faults.count == 0, report.faults.first
 
 
+def _pseudonymise(folder: Path) -> None:
+    pseudonymise(folder / "manifest.jsonl", folder / "release", bytes(32), ReleaseOptions(k=1, audio=False))
+
+
 # By name: what is done with a folder that `write_rows` has filled.
 STEPS: dict[str, Callable[[Path], None]] = {
     "import common_voice": _import("common_voice", "voice"),
@@ -100,6 +105,7 @@ STEPS: dict[str, Callable[[Path], None]] = {
     "import nemo": _import("nemo", "nemo.jsonl"),
     "validate --no-audio": _validate,
     "convert kaldi": _convert,
+    "pseudonymise --no-audio": _pseudonymise,
 }
 
 

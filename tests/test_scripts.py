@@ -228,6 +228,7 @@ def test_the_benchmark_of_manifests_measures_every_step(tmp_path: Path) -> None:
     steps = [line.split(" | ") for line in done.stdout.splitlines()[2:]]
     assert [step for step, *_ in steps] == [
         "| import common_voice", "| import kaldi", "| import nemo", "| validate --no-audio", "| convert kaldi",
+        "| pseudonymise --no-audio",
     ]  # fmt: skip
     assert all(int(rate) > 0 and int(few) > 10 and int(many.strip(" |")) > 10 for _, rate, few, many in steps)
 

@@ -133,7 +133,8 @@ def read_group(words: Sequence[Word], place: int, language: str) -> Group | None
     value, last = _below_thousand(words, place, language)
     if value is None and word.key not in _THOUSAND[language]:
         return None
-    if last < len(words) and words[last].key in _THOUSAND[language] and not words[last].soft:
+    # A pause before "mille" itself, with which a number may begin, parts nothing.
+    if last < len(words) and words[last].key in _THOUSAND[language] and not (words[last].soft and last > place):
         rest, end = _below_thousand(words, _after_and(words, last + 1, language), language)
         if rest is None or words[last + 1].soft:
             rest, end = 0, last + 1

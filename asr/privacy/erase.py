@@ -362,7 +362,11 @@ def _details(plan: Plan, listed: Mapping[str, Any]) -> dict[str, JsonValue]:
         "records_removed": sum(deed.records for deed in plan.deeds),
         "rewritten": rewritten,
         "lists_removed": removed,
-        "models": listed["models_trained_on_them"],
+        # The record holds no paths, only names.
+        "models": [
+            {"path_hash": model["path_hash"]} | ({"name": Path(model["path"]).name} if "path" in model else {})
+            for model in listed["models_trained_on_them"]
+        ],
         "trainings": listed["trainings_in_the_record"],
         "left": len(listed["left"]),
     }

@@ -34,7 +34,7 @@ from asr.intent.bare import bare_text
         ("fr", "♪♪ ...", ""),
         ("fr", "<b>Allume</b>\x00 tout\x1b", "allume tout"),
         (None, "Wat?", "wat"),
-        ("xx", "E\u0301té", "été"),
+        ("xx", "E\u0301té \u0301 \u200dnoir", "été noir"),
     ],
 )
 def test_examples(language: str | None, text: str, bare: str) -> None:

@@ -19,9 +19,9 @@ def test_a_number_is_read_as_num2words_says_it(number: int, voice: str, hyphens:
     assert (group.digits, group.last) == (str(number), len(words))
 
 
-@given(st.lists(st.integers(0, 99), min_size=1, max_size=6), st.sampled_from(["fr", "en"]))
+@given(st.lists(st.integers(0, 9_999), min_size=1, max_size=6), st.sampled_from(["fr", "en"]))
 def test_numbers_with_pauses_stay_apart(numbers: list[int], language: str) -> None:
-    words = cut(", ".join(num2words(number, lang=language) for number in numbers))
+    words = cut(", ".join(num2words(number, lang=language).replace(",", "") for number in numbers))
     (run,) = runs(words, language)
     assert [int(group.digits) for group in run.groups] == numbers
     assert (run.first, run.last) == (0, len(words))

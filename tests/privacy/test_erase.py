@@ -149,6 +149,9 @@ def test_models_trained_on_the_speaker_are_listed(
     listed = json.loads(places(tmp_path)["deletions"].read_text())
     assert [model["path"] for model in listed["models_trained_on_them"]] == [str(trained)]
     assert [training["entry"] for training in listed["trainings_in_the_record"]] == [1, 3]
+    (*_, recorded) = file_record.entries()
+    assert [model["name"] for model in recorded.details["models"]] == ["last.pt"]
+    assert str(people.data) not in json.dumps(recorded.details)
 
 
 def test_nothing_outside_the_folders_is_touched(people: Any, run: Run, tmp_path: Path, them: str) -> None:

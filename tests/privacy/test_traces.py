@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asr.errors import ConfigError
+from asr.exporters.label_studio import copy_stem
 from asr.privacy.traces import Names, Survey, Traces, is_telling, overlaps, walk
 
 PIECES = st.sampled_from(["s01", "s01-b", "speaker", "x", "7", "-", "_", " ", "é", ".", "a", "/", "talk-17-0", "«"])
@@ -125,6 +126,23 @@ def test_an_id_or_a_text_that_others_have_too_is_not_theirs(tmp_path: Path) -> N
     traces = Survey([tmp_path], ["s01"]).traces()
     assert traces.fragments == ("0002",) and traces.doubtful == 1
     assert traces.texts == ("what was said in 0002",)
+
+
+def test_a_copy_for_annotators_names_nobody_and_is_theirs(tmp_path: Path) -> None:
+    rows = [{"id": f"f{number}", "speaker": f"s0{number}", "audio": f"{number}.wav"} for number in (1, 2)]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "studio" / "audio").mkdir(parents=True)
+    copies = {name: tmp_path / "studio" / "audio" / f"{copy_stem(name)}.flac" for name in ("f1", "f2", "f3")}
+    # The last one is another task's sound under their fragment's id, which our tasks never have.
+    addresses = {name: f"/data/local-files/?d=audio/{copies[name].name}" for name in ("f1", "f2")}
+    tasks = [{"data": {"id": name, "audio": address}} for name, address in addresses.items()]
+    tasks.append({"data": {"id": "f1", "audio": f"/data/local-files/?d=audio/{copies['f3'].name}"}})
+    (tmp_path / "studio" / "tasks.json").write_text(json.dumps(tasks))
+    for number, copy in enumerate(copies.values()):
+        copy.write_bytes(bytes([number]))
+    traces = Survey([tmp_path], ["s01"]).traces()
+    assert list(traces.alone) == [str(copies["f1"].resolve())]
+    assert traces.doubtful == 1
 
 
 def test_names_that_hold_theirs_are_protected(tmp_path: Path) -> None:

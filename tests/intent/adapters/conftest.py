@@ -20,7 +20,7 @@ SAID = Transcript(
     dialect_scores={"fr-CA": 0.75, "fr-FR": 0.25},
     intonation="question",
     intonation_scores={"question": 0.875, "statement": 0.125},
-    words=(Word("C'est", 0.0, 0.3, 0.5), Word("pas", 0.3, 0.5, 0.75), Word("cher", 0.5, 0.9114, 1.0)),
+    words=(Word("C'est", 0.0, 0.3, 0.5), Word("pas", 0.3, 0.5, 0.75), Word("cher", 0.5004, 0.9114, 1.0)),
 )
 AWKWARD = {
     "bare": replace(SAID, dialect=None, dialect_scores={}, intonation=None, intonation_scores={}, words=()),
