@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from asr.fragment import read_manifest
 from asr.intent.model import load_intent_model
 from asr.model.checkpoint import load_checkpoint
 
@@ -230,3 +231,48 @@ def test_the_benchmark_of_manifests_measures_every_step(tmp_path: Path) -> None:
         "| pseudonymise --no-audio",
     ]  # fmt: skip
     assert all(int(rate) > 0 and int(few) > 10 and int(many.strip(" |")) > 10 for _, rate, few, many in steps)
+
+
+def test_needs_are_measured_on_our_sentences_and_on_others(tmp_path: Path) -> None:
+    rows = {
+        "clinc150": [("i need a hotel", "book_hotel", "test"), ("i need a hotel", "weather", "train")],
+        "snips_nlu_benchmark": [
+            ("book a restaurant", "BookRestaurant", "train"),
+            ("i want a restaurant", "Rate", "train"),
+        ],
+        "slurp_text": [("what a hotel", "transport_ticket", "devel")],
+    }
+    for name, own in rows.items():
+        lines = [
+            json.dumps({"text": text, "intent": intent, "lang": "en", "split": split}) for text, intent, split in own
+        ]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.jsonl").write_text("\n".join(lines), "utf-8")
+    done = run(tmp_path, "benchmark_needs", ".")
+    assert done.returncode == 0, done.stderr
+    told = {line[:16].strip(): line[16:].split() for line in done.stdout.splitlines()}
+    assert {"dev", "heldout", "hard", "after", "heldout fr", "after en"} <= told.keys()
+    # Sentences, needs told, the precision with its interval, sentences with a need, the recall.
+    assert told["CLINC150 test"] == ["1", "1", "100.0", "[2.5,", "100.0]", "1", "100.0", "[2.5,", "100.0]"]
+    assert told["SNIPS"][:3] == ["2", "2", "50.0"]
+    assert told["SLURP devel"][:3] == ["1", "0", "-"]
+
+
+def test_intent_sentences_are_spoken_with_their_intents(tmp_path: Path) -> None:
+    rows = [
+        {"text": f"{text} number {number}", "intent": intent, "lang": "en", "split": split}
+        for intent, text in (("ask", "what is it"), ("tell", "this is it"))
+        for split in ("train", "val", "test")
+        for number in range(30)
+    ]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    done = run(tmp_path, "speak_intents", "m.jsonl", "out", "--per-intent", "20", "--per-dialect", "6")
+    assert done.returncode == 0, done.stderr
+    spoken = {name: list(read_manifest(tmp_path / "out" / f"{name}.jsonl")) for name in ("train", "test")}
+    assert {name: len(own) for name, own in spoken.items()} == {"train": 20, "test": 10}
+    for fragment in (*spoken["train"], *spoken["test"]):
+        assert fragment.custom["intent"] == ("ask" if fragment.text.startswith("what") else "tell")
+        assert fragment.intonation is None and Path(fragment.audio).is_file()
+    for of in (lambda one: one.speaker, lambda one: one.custom["sentence"]):
+        assert not {of(one) for one in spoken["train"]} & {of(one) for one in spoken["test"]}
+    assert len((tmp_path / "out" / "learn.jsonl").read_text("utf-8").splitlines()) == 60

@@ -62,7 +62,7 @@ class IntentGroup:
         text: Accuracy on their own text.
         heard: Accuracy on what was heard.
         retention: The latter over the former.
-        gap: Retention of standard speech minus this one; None of standard speech itself, and where none is named.
+        gap: Retention of standard speech minus this one; None where that is among it, or none is named.
     """
 
     dimension: str
@@ -246,7 +246,7 @@ def _group(
         [text[chosen], heard[chosen], heard[chosen]], [ones, ones, text[chosen]], within, **draws
     )
     gap = None
-    if is_standard.any() and not np.array_equal(chosen, is_standard):
+    if is_standard.any() and not (chosen & is_standard).any():
         either = np.flatnonzero(chosen | is_standard)
 
         def difference(drawn: Rows) -> float | None:

@@ -9,7 +9,7 @@ All of these are lists in a taxonomy. Precision comes first: whatever is not pla
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +27,7 @@ from asr.intent.features import LONGEST, bare
 from asr.intent.model import UNSURE, Intent, Said
 from asr.options import build_options
 from asr.privacy.record import Record, sha256_of
+from asr.text import fold
 
 # The purpose that a speaker must have agreed to.
 PURPOSE = "offer"
@@ -49,23 +50,6 @@ class _Found(NamedTuple):
     text: str
     start: int
     end: int
-
-
-class _Sentence(NamedTuple):
-    """A sentence: all words of its text, the first one of it, and the expressions in it."""
-
-    words: Sequence[str]
-    start: int
-    found: tuple[_Found, ...]
-
-    def opens(self, at: int, language: _Language) -> bool:
-        """Whether the sentence, or a clause of it, begins at a word."""
-        before = self.words[self.start : at]
-        return bool(before and _key(before[-1]) in language.conjunctions) or _all_in(before, language.openers)
-
-    def links(self, start: int, end: int, language: _Language) -> bool:
-        """Whether some of its words only link those before to those behind."""
-        return _all_in(self.words[start:end], language.links)
 
 
 class Consenting(Said, Protocol):
@@ -114,9 +98,9 @@ class _Language:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     wants: tuple[str, ...]
-    openers: frozenset[str]
-    conjunctions: frozenset[str]
-    links: frozenset[str]
+    openers: tuple[str, ...]
+    conjunctions: tuple[str, ...]
+    links: tuple[str, ...]
     against: dict[str, tuple[str, ...]]
     harmless: tuple[str, ...] = ()
 
@@ -147,31 +131,58 @@ class Taxonomy:
     threshold: float
 
     @cached_property
-    def _lexicons(self) -> dict[str, tuple[Lexicon, dict[str, tuple[_Kind, str]]]]:
-        """By language, its expressions and what each of them is, by its words."""
-        built = {}
-        for code, language in self.languages.items():
-            kinds: dict[str, tuple[_Kind, str]] = {}
-            groups: list[tuple[tuple[_Kind, str], tuple[str, ...]]] = [
-                (("want", ""), language.wants),
-                (("harmless", ""), language.harmless),
-                *((("against", reason), said) for reason, said in language.against.items()),
-                *((("need", name), need.words.get(code, ())) for name, need in self.needs.items()),
-            ]
-            for kind, said in groups:
-                for expression in said:
-                    key = _key(expression)
-                    if not key or kinds.setdefault(key, kind) != kind:
-                        raise ConfigError(f"{expression!r} has no word, or stands in two lists ({code}); keep one")
-            lexicon = Lexicon(code, tuple(Entry(key, None, "") for key in kinds))
-            built[code] = (lexicon, kinds)
-        return built
+    def _known(self) -> dict[str, _Known]:
+        """What is looked for, by language."""
+        return {code: self._of(code, language) for code, language in self.languages.items()}
 
-    def find(self, text: str, language: str) -> list[_Found]:
-        """Return the expressions in a text, in its order."""
-        lexicon, kinds = self._lexicons[language]
-        places = [(one.text, one.start_word or 0, one.end_word or 0) for one in lexicon.find(text)]
-        return [_Found(*kinds[_key(said)], said, start, end) for said, start, end in places]
+    def _of(self, code: str, language: _Language) -> _Known:
+        kinds: dict[str, tuple[_Kind, str]] = {}
+        groups: list[tuple[tuple[_Kind, str], tuple[str, ...]]] = [
+            (("want", ""), language.wants),
+            (("harmless", ""), language.harmless),
+            *((("against", reason), said) for reason, said in language.against.items()),
+            *((("need", name), need.words.get(code, ())) for name, need in self.needs.items()),
+        ]
+        for kind, said in groups:
+            for expression in said:
+                key = " ".join(_parts(expression, code))
+                if not key or kinds.setdefault(key, kind) != kind:
+                    raise ConfigError(f"{expression!r} has no word, or stands in two lists ({code}); keep one")
+        # An expression's rendering is its key: by that it is known again, however it was said.
+        lexicon = Lexicon(code, tuple(Entry(key, key, "") for key in kinds))
+        words = (language.openers, language.conjunctions, language.links)
+        return _Known(
+            lexicon, kinds, *(frozenset(part for one in some for part in _parts(one, code)) for some in words)
+        )
+
+
+class _Known(NamedTuple):
+    """A language's expressions, what each of them is, and the words around them, all as `_parts` has them."""
+
+    lexicon: Lexicon
+    kinds: dict[str, tuple[_Kind, str]]
+    openers: frozenset[str]
+    conjunctions: frozenset[str]
+    links: frozenset[str]
+
+    def find(self, text: str) -> list[_Found]:
+        """The expressions in a text, in its order."""
+        return [
+            _Found(*self.kinds[one.standard or ""], one.text, one.start_word or 0, one.end_word or 0)
+            for one in self.lexicon.find(text)
+        ]
+
+    def opens(self, before: Sequence[str]) -> bool:
+        """Whether a clause begins behind some words of a sentence."""
+        last = self._all(before[-1:])
+        return (bool(last) and self.conjunctions.issuperset(last)) or self.openers.issuperset(self._all(before))
+
+    def link(self, words: Sequence[str]) -> bool:
+        """Whether some words only link those before to those behind."""
+        return self.links.issuperset(self._all(words))
+
+    def _all(self, words: Sequence[str]) -> list[str]:
+        return [part for word in words for part in _parts(word, self.lexicon.language)]
 
 
 def read_needs(path: str | Path) -> Taxonomy:
@@ -198,7 +209,7 @@ def read_needs(path: str | Path) -> Taxonomy:
         if unknown := sorted(need.words.keys() - taxonomy.languages.keys()):
             raise ConfigError(f"need {name!r} has words in {unknown[0]!r}, which 'languages' does not have ({file})")
     try:
-        taxonomy._lexicons  # noqa: B018
+        taxonomy._known  # noqa: B018
     except ConfigError as error:
         raise ConfigError(f"{error} ({file})") from error
     return taxonomy
@@ -320,7 +331,8 @@ def _read(
 ) -> tuple[list[Need], list[_Sign]]:
     """The needs of one text, and the signs against those that it would have."""
     words = text.split()
-    found = taxonomy.find(text, language)
+    known = taxonomy._known[language]
+    found = known.find(text)
     everywhere = [(_QUOTED, char) for char in sorted(_QUOTES.intersection(text))]
     everywhere += [(one.name, one.text) for one in found if one.kind == "against" and one.name == TAKEN_BACK]
     needs: list[Need] = []
@@ -331,7 +343,7 @@ def _read(
         while at < len(found) and found[at].start < end:
             said.append(found[at])
             at += 1
-        if wanted := _wanted(_Sentence(words, start, tuple(said)), taxonomy, language, unsure, intent):
+        if wanted := _wanted(words, start, said, known, unsure, taxonomy, intent):
             own = [(one.name, one.text) for one in said if one.kind == "against"] + everywhere
             signs += own
             needs += [] if own else wanted
@@ -339,20 +351,25 @@ def _read(
 
 
 def _wanted(
-    sentence: _Sentence, taxonomy: Taxonomy, language: str, unsure: frozenset[int], intent: Intent | None
+    words: Sequence[str],
+    start: int,
+    found: Sequence[_Found],
+    known: _Known,
+    unsure: frozenset[int],
+    taxonomy: Taxonomy,
+    intent: Intent | None,
 ) -> list[Need]:
-    """The needs that a sentence tells if nothing speaks against them."""
-    allowed = taxonomy.languages[language]
+    """The needs that the sentence from some word on tells, by the expressions in it, if nothing speaks against them."""
     needs: list[Need] = []
     want: _Found | None = None
     # The word from which on something stands between that is no link.
     linked = 0
-    for one in sentence.found:
+    for one in found:
         if unsure.intersection(range(one.start, one.end)):
             continue
-        if one.kind == "want" and sentence.opens(one.start, allowed):
+        if one.kind == "want" and known.opens(words[start : one.start]):
             want, linked = one, one.end
-        elif want is not None and one.kind in ("need", "harmless") and sentence.links(linked, one.start, allowed):
+        elif want is not None and one.kind in ("need", "harmless") and known.link(words[linked : one.start]):
             linked = max(linked, one.end)
             if one.kind == "need":
                 needs.append(Need(one.name, 1.0, (want.text, one.text)))
@@ -374,10 +391,6 @@ def _sentences(words: Sequence[str]) -> Iterator[tuple[int, int]]:
             start = at
 
 
-def _all_in(words: Sequence[str], known: Collection[str]) -> bool:
-    return all(part in known for word in words for part in _key(word).split())
-
-
-def _key(expression: str) -> str:
-    """An expression's words, however they are joined and typed."""
-    return bare(expression.replace("-", " ")).replace("'", " ")
+def _parts(said: str, language: str) -> list[str]:
+    """The words of what was said, however they are joined and typed."""
+    return fold(bare(said.replace("-", " ")), language).replace("'", " ").split()

@@ -203,6 +203,14 @@ def test_any_text_gets_an_answer_and_a_negation_never_brings_a_need(text: str, l
         assert {need.name for need in told(sentence.rstrip(".!?…\"'»”’) ") + sign, language).needs} <= needs
 
 
+def test_spelling_and_typing_make_no_difference() -> None:
+    language = replace(TAXONOMY.languages["fr"], links=("Une", "d’une"))
+    needs = {"sister": replace(TAXONOMY.needs["travel"], words={"fr": ("Sœur",)})}
+    own = replace(TAXONOMY, languages={"fr": language}, needs=needs)
+    for text in ("Je veux une soeur", "JE VEUX UNE SŒUR", "je veux une s\u00adœur", "j’ai envie d`une sœur"):
+        assert [need.name for need in needs_in(Said(text, "fr"), own).needs] == ["sister"], text
+
+
 def test_a_long_utterance_takes_no_long_time() -> None:
     began = time.process_time()
     assert told("I want a cheap holiday and " * 2500).needs
