@@ -344,7 +344,8 @@ def append_lines(path: Path, lines: Iterable[str]) -> None:
                     data = data[handle.write(data) :]
                 os.fsync(handle.fileno())
             except OSError:
-                handle.truncate(size)
+                with suppress(OSError):
+                    handle.truncate(size)
                 raise
     except OSError as error:
         raise DeliveryError(

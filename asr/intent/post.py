@@ -52,7 +52,7 @@ class Post:
             parsed = httpx.URL(url)
         except (httpx.InvalidURL, ValueError):
             parsed = httpx.URL("")
-        if parsed.scheme not in ("http", "https") or not parsed.host:
+        if parsed.scheme not in ("http", "https") or not parsed.host or (parsed.port or 0) > 65535:
             raise ConfigError("the receiver is given as a URL such as https://intents.example/events")
         if parsed.scheme == "http" and not _is_this_machine(parsed.host):
             log.warning("http:// sends what people said in the clear; use https:// where others share the network")
