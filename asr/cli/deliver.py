@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from asr.errors import Faults, ManifestError
+from asr.errors import AsrError, Faults, ManifestError
 from asr.jsonlines import read_objects
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def deliver(
-    events: Annotated[Path, typer.Argument(help="Events, JSON lines (.jsonl, .jsonl.gz) with an id each.")],
+    events: Annotated[Path, typer.Argument(help="Utterance events, JSON lines (.jsonl, .jsonl.gz).")],
     to: Annotated[str, typer.Option(help="The receiver, such as https://intents.example/events.")],
     outbox: Annotated[Path, typer.Option(help="Where events wait; one file for each receiver, made if there is none.")],
     dead_letters: Annotated[
@@ -33,25 +33,39 @@ def deliver(
     """Send events to a receiver by POST, each until it is taken, in the order of each conversation.
 
     Run it again after a crash or a failure: it goes on, sends nothing twice that the receiver has, and tries again what
-    was given up. ASR_RECEIVER_TOKEN is sent as a bearer token.
+    was given up. ASR_RECEIVER_SECRET (whsec_…) signs them as Standard Webhooks do; ASR_RECEIVER_TOKEN is sent as a
+    bearer token.
     """
+    from asr.intent.adapters import webhook
     from asr.intent.dispatch import Dispatcher
+    from asr.intent.event import read_event
     from asr.intent.post import Post
     from asr.privacy.record import open_record
 
     token = os.environ.get("ASR_RECEIVER_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    secret = os.environ.get("ASR_RECEIVER_SECRET") or None
+    if secret is not None:
+        webhook.sign(secret, "", "", b"")  # says now what is wrong with it
     faults = Faults()
 
     def sound() -> Iterator[_Line]:
         for number, item in read_objects(events):
             if isinstance(item, ManifestError):
                 faults.add(item)
+                continue
+            try:
+                read_event(item)
+            except AsrError as error:
+                faults.add(ManifestError(str(error), events, number))
             else:
                 yield _Line(item, number)
 
+    def form(event: dict[str, Any]) -> webhook.WebhookRequest:
+        return webhook.request(read_event(event), secret)
+
     with (
-        closing(Post(to, headers=headers, timeout=timeout, connections=workers)) as post,
+        closing(Post(to, form=form, headers=headers, timeout=timeout, connections=workers)) as post,
         Dispatcher(outbox, post, dead_letters=dead_letters, tries=tries, workers=workers) as dispatcher,
         open_record().during("export", why=why, manifests=[events], details={"receiver": post.host}) as outcome,
         Console(stderr=True).status("delivering") as status,

@@ -6,10 +6,10 @@ import ipaddress
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timezone
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Protocol
 
 from asr.errors import ConfigError, DeliveryError, MissingExtraError
 from asr.intent.dispatch import Busy, Refused
@@ -22,8 +22,17 @@ _NEVER = (400, 413, 415, 422)
 _BODY = 1 << 16
 
 
+class Request(Protocol):
+    """What is sent, as `asr.intent.adapters.webhook.WebhookRequest` says it."""
+
+    @property
+    def body(self) -> bytes: ...  # noqa: D102
+    @property
+    def headers(self) -> dict[str, str]: ...  # noqa: D102
+
+
 class Post:
-    """Posts events as JSON, each with its key in ``Idempotency-Key``; a callable for `asr.intent.dispatch.Dispatcher`.
+    """Posts events, each with its key in ``Idempotency-Key``; a callable for `asr.intent.dispatch.Dispatcher`.
 
     An event is delivered when the receiver answers 2xx. It is refused for ever with 400, 413, 415 or 422, and with a
     redirect: it would go to somebody whom nobody named. 429, and 503 that says for how long, ask everybody to wait. All
@@ -32,6 +41,8 @@ class Post:
 
     Args:
         url: ``https://…``, or ``http://…`` where nobody listens in. A user and password in it become a header.
+        form: Makes of an event what is sent; by default it is the event as JSON. It is called for every try, because
+            some receivers want to know when it was sent.
         headers: Sent with every event.
         timeout: Seconds to wait for a connection, and for each part of the answer.
         connections: Kept open at once.
@@ -42,7 +53,13 @@ class Post:
     """
 
     def __init__(
-        self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 10.0, connections: int = 8
+        self,
+        url: str,
+        *,
+        form: Callable[[dict[str, Any]], Request] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 10.0,
+        connections: int = 8,
     ) -> None:
         try:
             import httpx
@@ -66,6 +83,7 @@ class Post:
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             follow_redirects=False,
         )
+        self._form = form
         self._timeout = timeout
 
     @property
@@ -82,11 +100,16 @@ class Post:
             DeliveryError: It did not take it, and may do so later.
         """
         httpx = self._httpx
-        body = json.dumps(event, ensure_ascii=True, allow_nan=False).encode()
+        if self._form is None:
+            body, headers = json.dumps(event, allow_nan=False).encode(), {}
+        else:
+            request = self._form(event)
+            body, headers = request.body, dict(request.headers)
+        headers["Idempotency-Key"] = key
         try:
-            with self._client.stream("POST", self._url, content=body, headers={"Idempotency-Key": key}) as response:
+            with self._client.stream("POST", self._url, content=body, headers=headers) as response:
                 _read(response.iter_raw(), time.monotonic() + self._timeout)
-                status, headers = response.status_code, response.headers
+                status, asked = response.status_code, response.headers.get("Retry-After")
         except httpx.TimeoutException as error:
             raise DeliveryError(f"the receiver did not answer within {self._timeout:g} s") from error
         except httpx.ConnectError as error:
@@ -101,7 +124,7 @@ class Post:
             )
         if status in _NEVER:
             raise Refused(f"the receiver answered {status}: it will never take this event")
-        wait = _retry_after(headers.get("Retry-After"))
+        wait = _retry_after(asked)
         if status == 429 or (status == 503 and wait is not None):
             raise Busy(f"the receiver answered {status}: it is busy", wait)
         raise DeliveryError(f"the receiver answered {status}")

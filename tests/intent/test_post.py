@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,6 +57,16 @@ def test_what_is_taken(receivers: Any, status: int) -> None:
     assert receiver.taken == [("e1", EVENT)]
     headers = receiver.asked[0][2]
     assert headers["Content-Type"] == "application/json; charset=utf-8" and "Authorization" not in headers
+
+
+def test_a_form_says_what_is_sent(receivers: Any) -> None:
+    receiver = receivers(answering(204, body=b""))
+    post = Post(
+        receiver.url, form=lambda event: SimpleNamespace(body=b'{"as": "asked"}', headers={"X-Sent": event["id"]})
+    )
+    post(EVENT, "e1")
+    post.close()
+    assert receiver.taken == [("e1", {"as": "asked"})] and receiver.asked[0][2]["X-Sent"] == "e1"
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 400, 413, 415, 422])
