@@ -49,6 +49,10 @@ class RecordError(AsrError):
     """The record of what was done cannot be written, or not be read; the message names its place."""
 
 
+class DeliveryError(AsrError):
+    """Events cannot be kept for delivery, or not be delivered; the message says why and what becomes of them."""
+
+
 class Faults:
     """Counts errors that do not stop a stream, and keeps the first of them: a corpus can be wrong in every row.
 

@@ -222,6 +222,14 @@ def test_what_goes_wrong_is_a_sentence(
     assert "Traceback" not in stderr
 
 
+def test_the_benchmark_of_delivery_measures_every_setting(tmp_path: Path) -> None:
+    done = run(tmp_path, "benchmark_delivery", "--events", "30")
+    assert done.returncode == 0, done.stderr
+    rows = [[int(cell) for cell in line.strip("| ").split(" | ")] for line in done.stdout.splitlines()[2:]]
+    assert [row[:2] for row in rows] == [[w, c] for w in (1, 4, 8) for c in (1, 100)] and min(map(min, rows)) > 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_benchmark_of_manifests_measures_every_step(tmp_path: Path) -> None:
     done = run(tmp_path, "benchmark_manifests", "--rows", "200")
     assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from asr.cli import (
     annotate,
     audit,
+    deliver,
     erasure,
     manifests,
     mask,
@@ -72,6 +73,7 @@ app.command("split")(manifests.split)
 app.command("stats")(manifests.stats)
 app.command("mask")(mask.mask)
 app.command("schema")(manifests.schema)
+app.command("deliver")(deliver.deliver)
 app.add_typer(annotate.app, name="annotate")
 app.add_typer(audit.app, name="audit")
 app.command("erase")(erasure.erase)
