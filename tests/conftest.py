@@ -11,11 +11,16 @@ import numpy.typing as npt
 import pytest
 import soundfile
 import torch
+from hypothesis import settings
 from whisper.model import ModelDimensions, Whisper
 
 from asr.fragment import Consent, Fragment, read_manifest, write_manifest
 from asr.model.checkpoint import CheckpointInfo, save_checkpoint
 from asr.model.network import DialectWhisper
+
+# A busy machine is no failure; a test that hangs has pytest's own limit. All else is as Hypothesis has it, in CI or not.
+settings.register_profile("house", settings(), deadline=None)
+settings.load_profile("house")
 
 # Of made-up recordings, which are nobody's.
 CONSENT = Consent(id="made-up", purposes=("training", "annotation", "evaluation", "offer"))
