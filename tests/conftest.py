@@ -18,7 +18,7 @@ from asr.fragment import Consent, Fragment, read_manifest, write_manifest
 from asr.model.checkpoint import CheckpointInfo, save_checkpoint
 from asr.model.network import DialectWhisper
 
-# A busy machine is no failure; a test that hangs has pytest's own limit. All else is as Hypothesis has it, in CI or not.
+# A busy machine is no failure; a test that hangs has pytest's own limit. All else is as Hypothesis has it.
 settings.register_profile("house", settings(), deadline=None)
 settings.load_profile("house")
 
