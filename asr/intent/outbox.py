@@ -250,9 +250,13 @@ class Outbox:
     def _open(self) -> None:
         run = self._connection.execute
         run("PRAGMA secure_delete = ON")
-        # Before anything of it is changed.
-        self._is_new()
-        run("PRAGMA journal_mode = WAL")
+        # Before anything of it is changed; in one transaction, because another process may be making it.
+        run("BEGIN")
+        try:
+            self._is_new()
+        finally:
+            run("ROLLBACK")
+        self._write_ahead()
         with self._writing(durable=True) as connection:
             if self._is_new():
                 for statement in filter(str.strip, _TABLES.split(";")):
@@ -262,6 +266,19 @@ class Outbox:
             now = time.time()
             connection.execute("DELETE FROM delivered WHERE at < ?", [now - REMEMBERED])
             connection.execute("UPDATE waiting SET due = ? WHERE due > ?", [now + LONGEST_WAIT, now + LONGEST_WAIT])
+
+    def _write_ahead(self) -> None:
+        """Switch to a write-ahead log, for which SQLite does not wait where another process does so at that moment."""
+        end = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > end:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _is_new(self) -> bool:
         """Whether the file is empty.
