@@ -28,6 +28,18 @@ def read_objects(path: str | Path) -> Iterator[tuple[int, dict[str, Any] | Manif
     return ((number, _parse(line, file, number) if isinstance(line, str) else line) for number, line in lines)
 
 
+def read_sound_objects(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Stream the objects of a JSON Lines file in which nothing may be broken.
+
+    Raises:
+        ManifestError: The file cannot be read, or a line is no object; its place is named.
+    """
+    for _, data in read_objects(path):
+        if isinstance(data, ManifestError):
+            raise data
+        yield data
+
+
 def _parse(line: str, path: Path, number: int) -> dict[str, Any] | ManifestError:
     try:
         data = _DECODER.decode(line)

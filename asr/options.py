@@ -4,13 +4,65 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
+import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from asr.errors import ConfigError
 
 Options = TypeVar("Options")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which only ``true`` and ``false`` are truth values: ``language: no`` is Norwegian."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (a class attribute of the parent)
+        first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """Read YAML, or one value of it.
+
+    Args:
+        text: The YAML.
+        what: It is, for messages.
+
+    Raises:
+        ConfigError: It is no YAML.
+    """
+    try:
+        # Its constructors are SafeLoader's.
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{what} is no YAML: {' '.join(str(error).split())}") from error
+
+
+def read_table(path: str | Path, what: str, keys: str) -> dict[str, Any]:
+    """Read a YAML file that holds a table.
+
+    Args:
+        path: The file.
+        what: It is, for messages, such as ``"recipe"``.
+        keys: What it must have, for messages, in words.
+
+    Raises:
+        ConfigError: It cannot be read, is not UTF-8, no YAML, or no table.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"the {what} {file} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the {what} {file} is not UTF-8; save it as UTF-8") from error
+    data = parse_yaml(text, f"the {what} {file}")
+    if not isinstance(data, dict):
+        raise ConfigError(f"the {what} {file} must have the keys {keys}")
+    return data
 
 
 def build_options(kind: type[Options], table: dict[str, Any], place: str) -> Options:

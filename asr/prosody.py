@@ -156,17 +156,31 @@ def track(samples: npt.NDArray[np.generic], threads: int = 1) -> Pitch:
     if heard is None:
         unheard = np.zeros(count, np.float32)
         return Pitch(np.full_like(unheard, np.nan), np.zeros(count, np.bool_), unheard, energy)
-    found = _detector(threads).detect(heard, SAMPLE_RATE, _F0_MIN, _F0_MAX)
-    # Its 62.5 frames a second start at 0 like ours. Between two voiced ones pitch is interpolated on a log scale;
-    # beside an unvoiced one, whose pitch means nothing, it is that of the voiced one.
-    times = np.arange(count) / FRAME_RATE
+    f0, confidence = pitch_at(heard, np.arange(count) / FRAME_RATE, threads)
+    return Pitch(f0.astype(np.float32), ~np.isnan(f0), confidence.astype(np.float32), energy)
+
+
+def pitch_at(
+    samples: npt.NDArray[np.floating[Any]], times: npt.NDArray[np.floating[Any]], threads: int = 1
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Measure pitch at some times, by swift-f0.
+
+    Args:
+        samples: Float32 [N], mono at 16 kHz, peaking near full scale.
+        times: Seconds, [T].
+        threads: See `track`.
+
+    Returns:
+        Hz, NaN where unvoiced, and swift-f0's confidence from 0 to 1, each [T].
+    """
+    found = _detector(threads).detect(samples, SAMPLE_RATE, _F0_MIN, _F0_MAX)
+    # Its 62.5 frames a second start at 0. Between two voiced ones pitch is interpolated on a log scale; beside an
+    # unvoiced one, whose pitch means nothing, it is that of the voiced one.
     weights = (found.confidence >= _VOICED).astype(np.float64)
     octaves = np.interp(times, found.timestamps, weights * np.log2(found.pitch_hz))
     share = np.interp(times, found.timestamps, weights)
-    voiced = share >= 0.5
-    f0 = np.exp2(np.divide(octaves, share, out=np.full(count, np.nan), where=voiced))
-    confidence = np.interp(times, found.timestamps, found.confidence)
-    return Pitch(f0.astype(np.float32), voiced, confidence.astype(np.float32), energy)
+    f0 = np.exp2(np.divide(octaves, share, out=np.full(len(times), np.nan), where=share >= 0.5))
+    return f0, np.interp(times, found.timestamps, found.confidence)
 
 
 def final_contour(samples: npt.NDArray[np.generic]) -> Floats:

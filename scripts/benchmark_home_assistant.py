@@ -26,7 +26,7 @@ import numpy as np
 from asr.errors import AsrError
 from asr.intent.adapters.home_assistant import Device, Home, HomeAssistant
 from asr.intent.event import event_of
-from asr.jsonlines import read_objects
+from asr.jsonlines import read_sound_objects
 from asr.metrics import rate_estimate
 from asr.transcript import Transcript
 
@@ -77,16 +77,6 @@ FLOORS = {
     "fr": ("Rez-de-chaussée", "Premier étage"),
     "en": ("First Floor", "Second Floor", "Upstairs"),
 }
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a manifest."""
-    rows = []
-    for _, row in read_objects(path):
-        if isinstance(row, Exception):
-            raise row
-        rows.append(row)
-    return rows
 
 
 def as_heard(text: str) -> str:
@@ -153,7 +143,7 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="print every sentence that is not recognised")
     arguments = parser.parse_args()
     try:
-        rows = read(arguments.manifest)
+        rows = list(read_sound_objects(arguments.manifest))
         for language in NAMES:
             measure([row for row in rows if row["lang"] == language], language, arguments.show)
     except AsrError as error:

@@ -25,7 +25,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from asr.intent.features import bare
 from asr.intent.model import Intent, IntentModel
 from asr.intent.noise import learn_confusions
 from asr.intent.training import Example, IntentOptions, read_examples, score_intents, train_intent_model
-from asr.jsonlines import read_objects
+from asr.jsonlines import read_sound_objects
 from asr.metrics import Estimate, rate_estimate, word_errors
 
 Flags = npt.NDArray[np.bool_]
@@ -50,16 +50,6 @@ TRAVEL = Path(__file__).parents[1] / "datasets" / "intents" / "travel.fr.jsonl"
 OPTIONS = IntentOptions()
 # Word error rates of a recording, above the one before, up to this.
 BANDS = (0.0, 0.25, 0.5, np.inf)
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file."""
-    rows = []
-    for _, row in read_objects(path):
-        if isinstance(row, Exception):
-            raise row
-        rows.append(row)
-    return rows
 
 
 def examples(rows: Sequence[dict[str, Any]], **wanted: str) -> list[Example]:
@@ -101,7 +91,7 @@ def fold_of(text: str) -> int:
 
 def clinc(folder: Path) -> None:
     """CLINC150, what its travel intents know of French, and the time that one utterance takes."""
-    rows = read(folder / "clinc150" / "manifest.jsonl")
+    rows = list(read_sound_objects(folder / "clinc150" / "manifest.jsonl"))
     learnt, dev = examples(rows, split="train|oos_train"), examples(rows, split="val|oos_val")
     inside, outside = examples(rows, split="test"), examples(rows, split="oos_test")
     print(f"CLINC150: {len(learnt)} learnt from, {len(dev)} to choose the threshold on", flush=True)
@@ -110,7 +100,8 @@ def clinc(folder: Path) -> None:
         model = train_intent_model(learnt, replace(OPTIONS, outside="oos", buckets=buckets), dev)
         full = full or model
         if full is model:
-            speed(model, [row["text"] for row in read(folder / "snips_nlu_benchmark" / "manifest.jsonl")[:500]])
+            some = islice(read_sound_objects(folder / "snips_nlu_benchmark" / "manifest.jsonl"), 500)
+            speed(model, [row["text"] for row in some])
         told = model.predict_many([one.text for one in inside], language="en")
         right = np.array([answer.name == one.intent for answer, one in zip(told, inside, strict=True)])
         show(f"{name}: in-scope accuracy", share(right))
@@ -155,7 +146,7 @@ def speed(model: IntentModel, texts: Sequence[str]) -> None:
 
 def snips(folder: Path) -> None:
     """SNIPS, with its question marks and without."""
-    rows = read(folder / "snips_nlu_benchmark" / "manifest.jsonl")
+    rows = list(read_sound_objects(folder / "snips_nlu_benchmark" / "manifest.jsonl"))
     learnt, asked = examples(rows, split="train"), examples(rows, split="validate")
     print(f"SNIPS: {len(learnt)} learnt from", flush=True)
     model = train_intent_model(learnt, OPTIONS)
@@ -168,7 +159,7 @@ def snips(folder: Path) -> None:
 
 def home(folder: Path) -> None:
     """Home Assistant: French through vectors, learnt from French, from English, from both."""
-    rows = read(folder / "ha_intents_fr" / "manifest.jsonl")
+    rows = list(read_sound_objects(folder / "ha_intents_fr" / "manifest.jsonl"))
     french, english = examples(rows, lang="fr"), examples(rows, lang="en")
     print(f"Home Assistant: {len(french)} French, {len(english)} English sentences", flush=True)
     for name, more, buckets in (
@@ -274,11 +265,11 @@ def shared(known: list[Example]) -> tuple[list[Example], list[Example]]:
 
 def slurp(folder: Path) -> None:
     """SLURP's sentences, and its recordings as a recogniser heard them."""
-    rows = read(folder / "slurp_text" / "manifest.jsonl")
+    rows = list(read_sound_objects(folder / "slurp_text" / "manifest.jsonl"))
     devel, test = examples(rows, split="devel"), examples(rows, split="test")
     clips = [
         Clip(row["file"], row["text_gold"], row["text_asr"], row["intent"])
-        for row in read(folder / "slurp_text" / "asr_hyp_manifest.jsonl")
+        for row in read_sound_objects(folder / "slurp_text" / "asr_hyp_manifest.jsonl")
     ]
     errors = [word_errors(bare(clip.gold), bare(clip.heard)) for clip in clips]
     wer = np.array([one.rate or 0.0 for one in errors])

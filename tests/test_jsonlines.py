@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asr.errors import ManifestError
-from asr.jsonlines import read_objects
+from asr.jsonlines import read_objects, read_sound_objects
 
 BROKEN = {
     "cut short": (b'{"id": "a"', "not JSON.*column 11"),
@@ -69,3 +69,11 @@ def test_missing_file_and_folder_end_in_a_sentence(tmp_path: Path) -> None:
 def test_an_empty_file_has_no_lines(tmp_path: Path) -> None:
     (tmp_path / "m").touch()
     assert list(read_objects(tmp_path / "m")) == []
+
+
+def test_where_nothing_may_be_broken_the_first_broken_line_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "m").write_text('{"a": 1}\nbroken\n{"a": 2}\n')
+    objects = read_sound_objects(tmp_path / "m")
+    assert next(objects) == {"a": 1}
+    with pytest.raises(ManifestError, match=r"not JSON.*m:2\)"):
+        next(objects)

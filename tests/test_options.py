@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field
 
 from asr.errors import ConfigError
-from asr.options import build_options
+from asr.options import build_options, read_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +85,26 @@ def test_long_values_are_cut() -> None:
     with pytest.raises(ConfigError) as caught:
         build_options(Outer, {"kind": "x" * 1000}, "here")
     assert len(str(caught.value)) < 200
+
+
+def test_a_table_is_read_with_no_as_norwegian(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("language: no\nshort: true\n")
+    assert read_table(tmp_path / "a.yaml", "recipe", "a") == {"language": "no", "short": True}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: [1", "the recipe .*a.yaml is no YAML: "),
+        (b"- a", "the recipe .*a.yaml must have the keys one and two"),
+        (b"", "the recipe .*a.yaml must have the keys one and two"),
+        (b"a: \xe9", "the recipe .*a.yaml is not UTF-8"),
+        (b"!!python/object/apply:os.getcwd []", "the recipe .*a.yaml is no YAML: "),
+        (None, "the recipe .*a.yaml cannot be read: No such file"),
+    ],
+)
+def test_what_is_no_table_is_a_sentence(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "a.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        read_table(tmp_path / "a.yaml", "recipe", "one and two")

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from asr.audio import AUDIO_ENDINGS
 from asr.errors import ConfigError, ManifestError
-from asr.fragment import Fragment
+from asr.importers.fields import check_fields
+from asr.importers.places import lies_in
 
 # An hour of dense annotation is about a megabyte; more than this is none, and parsing it would fill the memory.
 MAX_BYTES = 64 * 2**20
@@ -41,21 +41,9 @@ class BesideOptions:
         Raises:
             ConfigError: A name is no field of a fragment, or the language is missing.
         """
-        check_constants(self.constants)
-
-
-def check_constants(constants: Mapping[str, Any]) -> None:
-    """Refuse constants that are no fields, or lack the language.
-
-    Raises:
-        ConfigError: They are not usable.
-    """
-    known = [name for name in Fragment.model_fields if name != "custom"]
-    for name in constants:
-        if name not in known:
-            raise ConfigError(f"{name!r} is no field of a fragment; accepted are {', '.join(known)}")
-    if "language" not in constants:
-        raise ConfigError("the files do not say their language; give it in 'constants', such as {language: fr}")
+        check_fields(self.constants)
+        if "language" not in self.constants:
+            raise ConfigError("the files do not say their language; give it in 'constants', such as {language: fr}")
 
 
 def find_files(folder: Path, *endings: str) -> Iterator[Path]:
@@ -72,17 +60,6 @@ def find_files(folder: Path, *endings: str) -> Iterator[Path]:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.suffix.lower() in wanted and not hidden and path.is_file() and lies_in(path, folder):
             yield path
-
-
-def lies_in(path: Path, folder: Path) -> bool:
-    """Whether a path, its links followed, is under a folder."""
-    return path.resolve().is_relative_to(_real(folder))
-
-
-@lru_cache(maxsize=16)
-def _real(folder: Path) -> Path:
-    # Asked for every row of a corpus.
-    return folder.resolve()
 
 
 def read_bytes(path: Path) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -17,7 +17,8 @@ from asr.fragment import Fragment
 from asr.importers.places import AudioFolder
 
 # 'end' is no field of a fragment; a corpus that gives it gets its duration from it.
-OURS = (*(name for name in Fragment.model_fields if name != "custom"), "end")
+FIELDS = tuple(name for name in Fragment.model_fields if name != "custom")
+OURS = (*FIELDS, "end")
 _SECONDS = ("start", "duration", "end")
 _STRUCTURED = ("emphasis", "words", "expressions", "consent")
 # Where what a value was before its translation, and what could not be translated, are kept in `custom`.
@@ -39,6 +40,17 @@ class FieldSource:
 
     field: str
     map: Mapping[str, str | None] | None = None
+
+
+def check_fields(names: Iterable[str], accepted: Sequence[str] = FIELDS) -> None:
+    """Refuse names that options give to fields of a fragment.
+
+    Raises:
+        ConfigError: One is not accepted.
+    """
+    for name in names:
+        if name not in accepted:
+            raise ConfigError(f"{name!r} is no field of a fragment; accepted are {', '.join(accepted)}")
 
 
 def _bare_name(value: object) -> object:
@@ -73,9 +85,7 @@ class RowOptions:
         Raises:
             ConfigError: A name is no field of a fragment, or stands in both tables.
         """
-        for name in (*self.fields, *self.constants):
-            if name not in OURS:
-                raise ConfigError(f"{name!r} is no field of a fragment; accepted are {', '.join(OURS)}")
+        check_fields((*self.fields, *self.constants), OURS)
         if both := self.fields.keys() & self.constants.keys():
             raise ConfigError(f"{min(both)!r} stands in 'fields' and in 'constants'; keep one of them")
 

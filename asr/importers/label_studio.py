@@ -14,11 +14,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from asr.errors import ConfigError, ManifestError, MissingExtraError
+from asr.errors import ManifestError, MissingExtraError
 from asr.fragment import Fragment
-from asr.importers.beside import lies_in
 from asr.importers.entries import ANSWERED, CANNOT_TELL, CANNOT_TELL_CONTROL, answered
-from asr.importers.fields import FieldSource, Source, translate
+from asr.importers.fields import FieldSource, Source, check_fields, translate
+from asr.importers.places import lies_in
 
 # Where a task of ours keeps its fragment, and where its recording.
 FRAGMENT_KEY = "fragment"
@@ -124,10 +124,7 @@ class LabelStudioOptions:
         Raises:
             ConfigError: A name is no field of a fragment.
         """
-        known = [name for name in Fragment.model_fields if name != "custom"]
-        for name in (*self.fields, *self.constants):
-            if name not in known:
-                raise ConfigError(f"{name!r} is no field of a fragment; accepted are {', '.join(known)}")
+        check_fields((*self.fields, *self.constants))
 
 
 def import_label_studio(source: Path, options: LabelStudioOptions) -> Iterator[Fragment | ManifestError]:

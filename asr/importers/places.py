@@ -44,3 +44,14 @@ class AudioFolder:
                 "option 'audio_root'"
             )
         return real if ".." in path else os.path.normpath(path)
+
+
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a path, its links followed, is under a folder."""
+    return path.resolve().is_relative_to(_real(folder))
+
+
+@lru_cache(maxsize=16)
+def _real(folder: Path) -> Path:
+    # Asked for every row of a corpus.
+    return folder.resolve()

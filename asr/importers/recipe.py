@@ -8,14 +8,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ConfigDict
 
 from asr.errors import ConfigError
 from asr.fragment import Consent, Fragment, Purpose
 from asr.importers import IMPORTERS, Row
 from asr.importers.intake import read_source
-from asr.options import build_options
+from asr.options import build_options, parse_yaml, read_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +98,7 @@ def read_recipe(path: str | Path) -> Recipe:
         ConfigError: The file is missing, no YAML, or a key or value in it is not accepted.
     """
     file = Path(path)
-    try:
-        data = yaml.load(file.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise ConfigError(f"the recipe {file} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"the recipe {file} is not UTF-8; save it as UTF-8") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the recipe {file} is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"the recipe {file} must have the keys importer and options")
+    data = read_table(file, "recipe", "importer and options")
     recipe = build_options(_File, data, str(file))
     if recipe.importer not in IMPORTERS:
         known = ", ".join(sorted(IMPORTERS))
@@ -124,16 +114,4 @@ def parse_option(text: str) -> Any:
     Raises:
         ConfigError: It is no YAML.
     """
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value {text[:40]!r} is no YAML: {' '.join(str(error).split())}") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which only ``true`` and ``false`` are truth values: ``language: no`` is Norwegian."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012 (a class attribute of the parent)
-        first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
-        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    return parse_yaml(text, f"the value {text[:40]!r}")

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
-import yaml
 from pydantic import ConfigDict, JsonValue
 from scipy.special import softmax
 
@@ -25,7 +24,7 @@ from asr.errors import ConfigError
 from asr.expressions import Entry, Lexicon
 from asr.intent.features import LONGEST, bare
 from asr.intent.model import UNSURE, Intent, Said
-from asr.options import build_options
+from asr.options import build_options, read_table
 from asr.privacy.record import Record, sha256_of
 from asr.text import fold
 
@@ -192,16 +191,7 @@ def read_needs(path: str | Path) -> Taxonomy:
         ConfigError: It cannot be read, is no YAML, or holds what is not accepted.
     """
     file = Path(path)
-    try:
-        table = yaml.safe_load(file.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"the needs {file} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"the needs {file} are not UTF-8; save them as UTF-8") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the needs {file} are no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(table, dict):
-        raise ConfigError(f"the needs {file} must have the keys languages, needs and threshold")
+    table = read_table(file, "taxonomy of needs", "languages, needs and threshold")
     taxonomy = build_options(Taxonomy, table, str(file))
     if not 0 < taxonomy.threshold <= 1:
         raise ConfigError(f"'threshold' must be above 0 and at most 1, found {taxonomy.threshold} ({file})")

@@ -14,24 +14,16 @@ Who knows the method knows what it cannot reach: how the sounds move, the rhythm
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asr.audio import SAMPLE_RATE
 from asr.errors import MissingExtraError
-
-if TYPE_CHECKING:
-    from swift_f0 import SwiftF0
+from asr.prosody import pitch_at
 
 Floats = NDArray[np.float64]
 
-# Hz between which a speaking voice lies, as in asr.prosody.
-_F0_MIN, _F0_MAX = 50.0, 600.0
-# swift-f0's own threshold, for which its confidence is calibrated.
-_VOICED = 0.5
 # Hz between which the new median pitch is drawn, evenly in semitones: where men's and women's voices meet.
 _MEDIAN_MIN, _MEDIAN_MAX = 120.0, 200.0
 # Frames of 5 ms that a median pitch is taken from; a voice of less keeps its pitch.
@@ -109,22 +101,8 @@ def change_by_world(samples: NDArray[np.float32], random: np.random.Generator) -
 
 def _pitch(samples: Floats) -> Floats:
     """Hz at WORLD's frames, 0 where unvoiced; by swift-f0, since WORLD's own trackers lose the tune of noisy clips."""
-    found = _detector().detect(samples.astype(np.float32), SAMPLE_RATE, _F0_MIN, _F0_MAX)
-    times = np.arange(len(samples) // _HOP + 1) * (_HOP / SAMPLE_RATE)
-    # Between two voiced frames on a log scale; beside an unvoiced one, whose pitch means nothing, the voiced one's.
-    weights = (found.confidence >= _VOICED).astype(np.float64)
-    octaves = np.interp(times, found.timestamps, weights * np.log2(found.pitch_hz))
-    share = np.interp(times, found.timestamps, weights)
-    voiced = share >= 0.5
-    return np.asarray(np.exp2(np.divide(octaves, share, out=np.full(len(times), -np.inf), where=voiced)))
-
-
-@cache
-def _detector() -> SwiftF0:
-    from swift_f0 import SwiftF0
-
-    # One thread, which does not take the CPU from others while it waits.
-    return SwiftF0(1, spin=False)
+    f0, _ = pitch_at(samples.astype(np.float32), np.arange(len(samples) // _HOP + 1) * (_HOP / SAMPLE_RATE))
+    return np.nan_to_num(f0)
 
 
 def _pieces(samples: Floats) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asr.errors import ManifestError
-from asr.importers.places import AudioFolder
+from asr.importers.places import AudioFolder, lies_in
 
 
 @pytest.fixture
@@ -61,3 +61,10 @@ def test_what_is_taken_is_inside_as_the_system_sees_it(corpus: Path, parts: list
         assert not inside
     else:
         assert inside and Path(os.path.realpath(placed)) == truth
+
+
+def test_a_link_that_leaves_is_outside(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to(tmp_path)
+    inside = {name: lies_in(tmp_path / "in" / name, tmp_path / "in") for name in ("a", "b/../a", "../b", "link/b")}
+    assert inside == {"a": True, "b/../a": True, "../b": False, "link/b": False}
