@@ -52,6 +52,6 @@ def test_properties(text: str, language: str | None) -> None:
 
 
 def test_ten_thousand_words_take_no_time() -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert bare_text("Allume, (oui) <la l' " * 10_000, "fr") == "allume la " + "l'allume la " * 9_999 + "l"
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2

@@ -192,9 +192,9 @@ def test_where_nobody_spoke_an_event_says_so(text: str) -> None:
 def test_ten_thousand_words() -> None:
     words = tuple(Word(f"mot{at}", at / 2, at / 2 + 0.4, 0.9) for at in range(10_000))
     long = replace(BARE, text=" ".join(word.text for word in words), words=words)
-    begin = time.perf_counter()
+    begin = time.process_time()
     event = read_event(json.loads(json.dumps(event_of(long).to_dict())))
-    assert time.perf_counter() - begin < 3
+    assert time.process_time() - begin < 3
     assert len(event.words) == len(event.text_bare.split()) == 10_000
 
 

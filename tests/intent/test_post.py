@@ -139,11 +139,11 @@ def test_a_body_without_end_is_not_read_to_its_end(receivers: Any) -> None:
 
 
 def test_a_receiver_that_never_answers(receivers: Any) -> None:
-    receiver = receivers(lambda *_: time.sleep(1))
+    receiver = receivers(lambda *_: time.sleep(5))
     began = time.monotonic()
     error = outcome(receiver.url, timeout=0.2)
     assert type(error) is DeliveryError and "did not answer within 0.2 s" in str(error)
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 4
 
 
 def test_nobody_listens() -> None:

@@ -102,9 +102,9 @@ def test_a_dialect_has_its_own_sentences_where_there_are_some(assistant: HomeAss
 def test_it_answers_at_once(assistant: HomeAssistant) -> None:
     event = heard("Mets la lumière du salon à 50 % et puis " * 20)
     assistant.recognise(event)
-    begin = time.perf_counter()
+    begin = time.process_time()
     assistant.recognise(event)
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
 
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
