@@ -37,6 +37,10 @@ class CheckpointError(AsrError):
     """A checkpoint is missing, cut short, of another format version, or of another model size."""
 
 
+class TrainingError(AsrError):
+    """Training cannot go on: a figure is not finite, or another of its processes is gone."""
+
+
 class ConfigError(AsrError):
     """A configuration value cannot work; the message names the key and the accepted values."""
 

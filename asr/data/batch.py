@@ -72,9 +72,11 @@ class Batch:
         tokens: Long [B, S], the decoder's input.
         targets: Long [B, S], what must follow; `asr.data.labels.IGNORED` where nothing is asked.
         contours: Float [B, P], see `asr.prosody.final_contour`; NaN of too little voice, and where not measured.
+        unreadable: Fragments that are left out, because their recordings cannot be read.
         speed: To be applied to the audio; the times in the labels already count with it.
         seed: Of the random choices still to be made.
-        fragments: What is heard.
+        fragments: What is heard. None where a process has nothing to hear and the others have: then there is one row of
+            silence, of which nothing is asked.
         after: The stream's position behind this batch, None outside training.
     """
 
@@ -88,6 +90,7 @@ class Batch:
     seed: int
     fragments: tuple[Fragment, ...]
     after: Position | None
+    unreadable: int = 0
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """Return the batch with its tensors on a device."""
@@ -103,7 +106,8 @@ class Batch:
 class BatchLoader(Dataset[Batch]):
     """Loads what a stream drew; used as a map-style data set whose sampler is the stream.
 
-    A recording that cannot be read is left out of its batch and named in the log by its fragment's id.
+    A recording that cannot be read is left out of its batch and named in the log by its fragment's id. Where none is
+    left, the batch is one row of silence, of which nothing is asked (`Batch.fragments`).
 
     Args:
         labeller: Makes the labels.
@@ -115,30 +119,21 @@ class BatchLoader(Dataset[Batch]):
         self.options = options
 
     def __getitem__(self, draw: Draw) -> Batch:
-        """Load one batch.
-
-        Raises:
-            AudioError: No recording of the batch can be read.
-        """
+        """Load one batch."""
         chance = random.Random(draw.seed)
         speed = chance.choice(self.options.speeds)
-        if max(fragment.duration or 0.0 for fragment in draw.fragments) / speed > MAX_SECONDS:
+        if max((fragment.duration or 0.0 for fragment in draw.fragments), default=0.0) / speed > MAX_SECONDS:
             speed = 1.0  # slower, it would not fit into the encoder
         heard, clips = [], []
         for fragment in draw.fragments:
             try:
                 clips.append(load_audio(fragment.audio, fragment.start, fragment.duration))
-            except (AudioError, OSError) as error:  # an OSError while it is read: a share that went away, say
-                fault = error
+            except (AudioError, OSError):  # an OSError while it is read: a share that went away, say
                 log.warning("fragment %r is left out: its recording cannot be read; run `asr validate`", fragment.id)
             else:
                 heard.append(fragment)
         if not heard:
-            names = ", ".join(repr(fragment.id) for fragment in draw.fragments)
-            raise AudioError(
-                f"no recording of a batch can be read (fragments {names:.200}), the last one because {fault}; "
-                "run `asr validate`"
-            ) from fault
+            return _silence(draw)
         timed = [chance.random() < self.options.timestamps for _ in heard]
         margin = [round(chance.uniform(*self.options.margin) * SAMPLE_RATE) for _ in heard]
         # Drawn last: whatever their share, all else is as it is without tags.
@@ -164,7 +159,25 @@ class BatchLoader(Dataset[Batch]):
             seed=draw.seed,
             fragments=tuple(heard),
             after=draw.after,
+            unreadable=len(draw.fragments) - len(heard),
         )
+
+
+def _silence(draw: Draw) -> Batch:
+    """What stands for a batch of which nothing can be heard: a tenth of a second, and no question."""
+    return Batch(
+        audio=torch.zeros(1, SAMPLE_RATE // 10),
+        num_samples=torch.tensor([SAMPLE_RATE // 10]),
+        margin=torch.tensor([0]),
+        tokens=torch.zeros(1, 1, dtype=torch.long),
+        targets=torch.full((1, 1), IGNORED),
+        contours=torch.full((1, CONTOUR), torch.nan),
+        speed=1.0,
+        seed=draw.seed,
+        fragments=(),
+        after=draw.after,
+        unreadable=len(draw.fragments),
+    )
 
 
 def each_once(
@@ -176,6 +189,8 @@ def each_once(
 ) -> Iterator[Batch]:
     """The usable fragments of some manifests, once and as they are, in batches of like length, their pitch measured.
 
+    What cannot be read is left out and named in the log.
+
     Args:
         whisper: Whose labels and languages count.
         manifests: What is read.
@@ -184,7 +199,6 @@ def each_once(
         consent: What is asked of them; None was told to ask nothing.
 
     Raises:
-        AudioError: No recording of a batch can be read.
         ManifestError: A manifest cannot be read.
     """
     labeller = Labeller(whisper)
@@ -192,7 +206,9 @@ def each_once(
     today = None if consent is None else consent.today
     fragments = (item for manifest in manifests for item in UsableFragments(manifest, labeller.languages, today))
     for cuts in sequential_batches(filter(wanted, fragments), batch_seconds):
-        yield loader[Draw(tuple(cut.custom["fragment"] for cut in cuts), None, 0)]
+        batch = loader[Draw(tuple(cut.custom["fragment"] for cut in cuts), None, 0)]
+        if batch.fragments:
+            yield batch
 
 
 def contours_of(clips: Sequence[npt.NDArray[np.float32]]) -> Tensor:

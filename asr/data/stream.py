@@ -58,7 +58,7 @@ class Draw:
     """One batch before its audio is loaded.
 
     Attributes:
-        fragments: What is heard together.
+        fragments: What is heard together; none where other processes have a batch and this one does not.
         after: The stream's position behind this batch; None outside an endless stream.
         seed: Of all random choices made for this batch; a function of the stream's seed and the position.
     """
@@ -205,7 +205,6 @@ def sequential_batches(
         world_size: Number of processes.
     """
     cuts = CutSet(FragmentCuts(islice(fragments, rank, None, world_size)))
-    # The sampler is told that it is alone: it would give each process the same number of batches by repeating some.
     return iter(_bucketed(cuts, [*_FIXED_EDGES, MAX_SECONDS], batch_seconds))
 
 
@@ -215,8 +214,6 @@ def _bucketed(
     batch_seconds: float,
     shuffle: bool = False,
     seed: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
 ) -> DynamicBucketingSampler:
     """Batches out of buckets that end at ``edges`` (seconds, rising, the last one above all durations)."""
     # A fixed size per bucket: lhotse's own limit by duration counts with the longest cut so far, and lets one more in
@@ -228,8 +225,9 @@ def _bucketed(
         duration_bins=list(edges[:-1]),
         shuffle=shuffle,
         seed=seed,
-        rank=rank,
-        world_size=world_size,
+        # It is told that it is alone: of several processes it would give each as many batches by repeating some.
+        rank=0,
+        world_size=1,
     )
 
 
@@ -239,9 +237,9 @@ class BatchStream:
     A pass (an epoch) hears every fragment of the first manifest once; fragments of the others are drawn beside them
     by weight, and the next pass goes on in them where the last one stopped.
 
-    Several processes make the same batches and each takes its own of them, equally many. Where a pass has a last batch
-    and not one for every process, its fragments are dealt out to all; only where these are fewer than the processes
-    are some of them heard twice (lhotse's ``CutSampler``).
+    Several processes make the same batches and each takes its own of them, round by round. Where the last round of a
+    pass has not a batch for every process, its batches are halved until it has; where these are too few fragments for
+    that, some processes draw a batch without fragments. So every fragment is heard once, and no process waits.
 
     Args:
         manifests: The manifests.
@@ -298,11 +296,14 @@ class BatchStream:
             for replay, offset in zip(self._replays, offsets, strict=True):
                 replay.start_at(offset)
             given = False
-            for index, cuts in enumerate(self._batches(position.epoch)):
-                if index >= position.batch and (fragments := self._allowed(cuts)):
+            for index, dealt in enumerate(self._rounds(position.epoch)):
+                if index < position.batch:
+                    continue
+                allowed = [self._allowed(fragments) for fragments in dealt]
+                if any(allowed):
                     given = True
                     after = Position(position.epoch, index + 1, offsets)
-                    yield Draw(fragments, after, self._batch_seed(position.epoch, index))
+                    yield Draw(allowed[self.rank], after, self._batch_seed(position.epoch, index))
             if not given and position.batch == 0:
                 raise ManifestError(
                     "the consent of every fragment in it has ended; nothing is left to train on", self._first.manifest
@@ -310,10 +311,21 @@ class BatchStream:
             taken = (replay.taken for replay in self._replays)
             position = Position(position.epoch + 1, 0, tuple(a + b for a, b in zip(offsets, taken, strict=True)))
 
-    def _allowed(self, cuts: CutSet) -> tuple[Fragment, ...]:
+    def _allowed(self, fragments: Sequence[Fragment]) -> tuple[Fragment, ...]:
         """Of a batch what may be heard today; consent can end while a run lasts, or lies interrupted."""
-        fragments = (cut.custom["fragment"] for cut in cuts)
         return tuple(item for item in fragments if self.consent is None or self.consent.allows(item))
+
+    def _rounds(self, epoch: int) -> Iterator[list[list[Fragment]]]:
+        """The batches of a pass, one for each process at a time."""
+        batches = ([cut.custom["fragment"] for cut in cuts] for cuts in self._batches(epoch))
+        while dealt := list(islice(batches, self.world_size)):
+            while len(dealt) < self.world_size:
+                longest = max(dealt, key=len)
+                half = len(longest) // 2
+                # A part of a batch is no longer than the batch. One fragment cannot be halved: its part is empty.
+                dealt.append(longest[:half])
+                del longest[:half]
+            yield dealt
 
     def _batches(self, epoch: int) -> Iterable[CutSet]:
         if self._edges is None:
@@ -323,7 +335,7 @@ class BatchStream:
             others = [CutSet(FragmentCuts(replay)) for replay in self._replays]
             cuts = CutSet.mux(cuts, *others, weights=self.weights, stop_early=True, seed=self.seed + epoch)
         return _bucketed(  # type: ignore[no-any-return]
-            cuts, self._edges, self.batch_seconds, True, self.seed + epoch, self.rank, self.world_size
+            cuts, self._edges, self.batch_seconds, True, self.seed + epoch
         )
 
     def _estimate_edges(self) -> list[float]:

@@ -93,10 +93,10 @@ class Adversary(nn.Module):
         scores: Tensor = self.layers(torch.cat([reverse_gradient(represented, strength), told], dim=-1))
         return scores
 
-    def targets(self, fragments: Sequence[Fragment]) -> Tensor:
-        """Long [B], the number of each fragment's corpus; `asr.data.labels.IGNORED` where it is not known."""
+    def targets(self, fragments: Sequence[Fragment | None]) -> Tensor:
+        """Long [B], the number of each fragment's corpus; `asr.data.labels.IGNORED` where it or the fragment is not known."""
         numbers: dict[str | None, int] = {corpus: number for number, corpus in enumerate(self.corpora)}
-        return torch.tensor([numbers.get(fragment.corpus, IGNORED) for fragment in fragments])
+        return torch.tensor([numbers.get(fragment and fragment.corpus, IGNORED) for fragment in fragments])
 
 
 def corpora_of(

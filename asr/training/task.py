@@ -8,6 +8,7 @@ Shapes: B batch, S tokens.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from asr.audio import SAMPLE_RATE
 from asr.data.augment import Augment, change_speed
 from asr.data.batch import Batch
 from asr.data.labels import IGNORED
+from asr.errors import AudioError, TrainingError
 from asr.fragment import Fragment
 from asr.inference.decoding import DecodeOptions, decode, sayable_tokens
 from asr.metrics import macro_f1, nearest_errors
@@ -34,6 +36,10 @@ from asr.text import get_normalizer
 from asr.training.adversary import PACE, Adversary, strength_at
 from asr.training.heads import HeadOptions
 
+log = logging.getLogger(__name__)
+
+# So many recordings that cannot be read end no run, whatever their share.
+_FEW_UNREADABLE = 10
 # A dialect with fewer reference words than this does not choose a checkpoint.
 _ENOUGH_WORDS = 100
 
@@ -47,12 +53,14 @@ class _Counts:
         errors: Word errors and reference words, by dialect.
         heads_loss: The heads' loss summed over fragments, and the fragments.
         heard: What each head heard, and what it should have heard, as numbers of its labels.
+        unreadable: Fragments that were left out.
     """
 
     loss: list[float] = field(default_factory=lambda: [0.0, 0.0])
     errors: dict[str, list[float]] = field(default_factory=dict)
     heads_loss: list[float] = field(default_factory=lambda: [0.0, 0.0])
     heard: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,11 @@ class TranscriptionTask(lightning.LightningModule):
         heads: How the model's heads are learnt.
         head_weights: Of each label of each head, by the head's name.
         corpora: What the dialect head's adversary tells apart, if there is one.
+        unreadable: Share of the fragments whose recordings may be unreadable.
+
+    Attributes:
+        drawn: Fragments that were to be heard since the run began, by all processes.
+        missed: Those of them that could not be read.
     """
 
     def __init__(
@@ -116,6 +129,7 @@ class TranscriptionTask(lightning.LightningModule):
         heads: HeadOptions | None = None,
         head_weights: Mapping[HeadName, Sequence[float]] | None = None,
         corpora: Sequence[str] = (),
+        unreadable: float = 0.05,
     ) -> None:
         super().__init__()
         self.model = model
@@ -131,9 +145,29 @@ class TranscriptionTask(lightning.LightningModule):
         # With all of Whisper frozen there is no text to learn, and nothing below the heads to go back through.
         self._learns_text = any(parameter.requires_grad for parameter in model.whisper.parameters())
         self._counts = _Counts()
+        self.unreadable = unreadable
+        self.drawn = self.missed = 0
+        # Of the step that runs: the fragments of its batches, and the batch whose loss was no number.
+        self._step: list[str] = []
+        self._broken: list[str] = []
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what was counted."""
+        checkpoint["fragments"] = {"drawn": self.drawn, "missed": self.missed}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.drawn, self.missed = (checkpoint["fragments"][name] for name in ("drawn", "missed"))
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Return the mean loss over the targets that are asked for."""
+        """Return the loss: a mean over the targets that are asked for, of all processes together.
+
+        lightning takes the mean of the processes' gradients. Each gives its losses the weight of its targets among all,
+        so that the result is the gradient of their batches joined.
+
+        Raises:
+            AudioError: Too many recordings cannot be read.
+        """
         # Dropout draws from torch's own generator; with this it too depends on the place in the stream alone.
         torch.manual_seed(batch.seed)
         audio, num_samples = change_speed(batch.audio, batch.num_samples, batch.speed)
@@ -147,51 +181,114 @@ class TranscriptionTask(lightning.LightningModule):
         with torch.set_grad_enabled(self._learns_text):
             encoded = self.model.encode(mel, num_frames)
         answers = self._answers(encoded, num_samples, batch)
-        losses = {"heads": self._head_loss(answers)} if answers else {}
+        corpora = None if self.adversary is None else self.adversary.targets(batch.fragments or [None])
+        asked = [batch.targets, *(answer.targets for answer in answers.values())]
+        asked += [] if corpora is None else [corpora]
+        shares = self._shares(batch, [int((targets != IGNORED).sum()) for targets in asked])
+        losses = {"heads": self._head_loss(answers, shares[1:])} if answers else {}
         if self._learns_text:
             hidden = self.model.decode(batch.tokens, encoded)
-            losses["text"] = self._loss(hidden, batch.targets, self.optim.label_smoothing)
+            losses["text"] = shares[0] * self._loss(hidden, batch.targets, self.optim.label_smoothing)
         loss = torch.stack(list(losses.values())).sum()
+        # Of several processes the first one's, as if it were alone.
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.fragments))
         if len(losses) > 1:
             self.log("train/heads_loss", losses["heads"].detach(), batch_size=len(batch.fragments))
-        if self.adversary is not None:
-            loss = loss + self._adversary_loss(self.adversary, answers["dialect"], batch.fragments)
+        if self.adversary is not None and corpora is not None:
+            loss = loss + shares[-1] * self._adversary_loss(self.adversary, answers["dialect"], corpora)
+        self._step += [fragment.id for fragment in batch.fragments]
+        if not loss.isfinite():
+            self._broken = [fragment.id for fragment in batch.fragments]
         return loss
+
+    def _shares(self, batch: Batch, asked: Sequence[int]) -> list[float]:
+        """Of each kind of target, this process's number against the mean of all processes; 1 in one process alone.
+
+        Raises:
+            AudioError: Too many recordings cannot be read.
+        """
+        here = [*asked, len(batch.fragments) + batch.unreadable, batch.unreadable]
+        everywhere = here
+        if self.trainer.world_size > 1:
+            sums = torch.tensor(here, device=self.device)
+            torch.distributed.all_reduce(sums)
+            everywhere = sums.tolist()
+        *totals, drawn, missed = everywhere
+        self.drawn += drawn
+        self.missed += missed
+        if self.missed:
+            self.log("train/unreadable", float(self.missed), batch_size=len(batch.fragments))
+        if self.missed > max(_FEW_UNREADABLE, self.unreadable * self.drawn):
+            raise AudioError(
+                f"{self.missed} of the {self.drawn} fragments drawn so far have recordings that cannot be read, and "
+                f"data.unreadable allows {100 * self.unreadable:g} %; run `asr validate` on the manifests, or allow more"
+            )
+        return [
+            self.trainer.world_size * count / total if total else 0.0
+            for count, total in zip(asked, totals, strict=True)
+        ]
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Look at the gradient before it changes the weights; it is the same in every process.
+
+        Raises:
+            TrainingError: A loss or the gradient is not finite.
+        """
+        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+        # With fp16 a gradient too large to be held is an everyday thing: the step is skipped, the loss scaled anew.
+        scaled = self.trainer.precision == "16-mixed"
+        finite = scaled or bool(torch.nn.utils.get_total_norm(gradients, foreach=True).isfinite())
+        parts: list[list[str]] = [self._broken]
+        if self.trainer.world_size > 1 and (scaled or not finite):
+            found: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(found, (self._broken, self._step))
+            parts = [broken for broken, _ in found]
+            self._step = [name for _, own in found for name in own]
+        broken = [name for part in parts for name in part]
+        if broken or not finite:
+            what, names = ("loss", broken) if broken else ("gradient", self._step)
+            raise TrainingError(
+                f"the {what} is not finite in step {self.global_step}, with the fragments "
+                f"{', '.join(map(repr, names))}; the weights are still those before it: look at these fragments, or go "
+                "on from an earlier checkpoint with a lower learning rate"
+            )
+        self._step, self._broken = [], []
 
     def _answers(self, encoded: Encoded, num_samples: Tensor, batch: Batch) -> dict[HeadName, _Answer]:
         """What each head that learns makes of a batch, whose fragments may have become longer or shorter."""
-        languages = [fragment.language for fragment in batch.fragments]
-        dialects = [fragment.dialect for fragment in batch.fragments]
+        # Silence in the place of a batch is in no language and has no label.
+        languages = [fragment.language for fragment in batch.fragments] or [""]
+        dialects = [fragment.dialect for fragment in batch.fragments] or [None]
         answers = {}
         for name in self.heads.weights:
             head = self.model.head(name)
             represented = head.represented(encoded.layers, count_states(num_samples), batch.contours)
             scores = head.scores(represented, languages, dialects)
-            labels = [getattr(fragment, name) for fragment in batch.fragments]
+            labels = [getattr(fragment, name) for fragment in batch.fragments] or [None]
             answers[name] = _Answer(represented, scores, head.targets(labels, languages, IGNORED).to(scores.device))
         return answers
 
-    def _head_loss(self, answers: Mapping[HeadName, _Answer]) -> Tensor:
-        """The heads' losses, by weight; a fragment without a label counts in none, and none of them gives 0."""
+    def _head_loss(self, answers: Mapping[HeadName, _Answer], shares: Sequence[float]) -> Tensor:
+        """The heads' losses, by weight and share; a fragment without a label counts in none, and none gives 0."""
         return torch.stack(
             [
-                self.heads.weights[name]
+                share
+                * self.heads.weights[name]
                 * _mean_loss(answer.scores, answer.targets, self._label_weights[name].to(answer.scores))
-                for name, answer in answers.items()
+                for (name, answer), share in zip(answers.items(), shares, strict=False)
             ]
         ).sum()
 
-    def _adversary_loss(self, adversary: Adversary, answer: _Answer, fragments: Sequence[Fragment]) -> Tensor:
+    def _adversary_loss(self, adversary: Adversary, answer: _Answer, corpora: Tensor) -> Tensor:
         """The loss of telling corpora apart, a plain one: the option's weight is in the gradient that is reversed."""
         strength = self.heads.adversary * strength_at(self.global_step / self.max_steps)
         scores = adversary(answer.represented, answer.targets, strength)
-        targets = adversary.targets(fragments).to(scores.device)
+        targets = corpora.to(scores.device)
         loss = _mean_loss(scores, targets)
         # In every step, also where no corpus is known and both are 0: lightning would repeat the last figures.
         right = 100 * int((scores.argmax(-1) == targets).sum()) / max(1, int((targets != IGNORED).sum()))
-        self.log("train/adversary_loss", loss.detach(), batch_size=len(fragments))
-        self.log("train/adversary_accuracy", right, batch_size=len(fragments))
+        self.log("train/adversary_loss", loss.detach(), batch_size=len(targets))
+        self.log("train/adversary_accuracy", right, batch_size=len(targets))
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -200,6 +297,9 @@ class TranscriptionTask(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Count loss and word errors of one batch."""
+        self._counts.unreadable += batch.unreadable
+        if not batch.fragments:
+            return
         window = self.model.window_samples(batch.num_samples)
         encoded = self.model.encode(*self.model.features(batch.audio, window))
         answers = self._answers(encoded, batch.num_samples, batch)
@@ -207,7 +307,7 @@ class TranscriptionTask(lightning.LightningModule):
             pairs = zip(answer.scores.argmax(-1).tolist(), answer.targets.tolist(), strict=True)
             self._counts.heard.setdefault(name, []).extend(pair for pair in pairs if pair[1] != IGNORED)
         if answers:
-            heads_loss = self._head_loss(answers)
+            heads_loss = self._head_loss(answers, [1.0] * len(answers))
             self._counts.heads_loss[0] += float(heads_loss) * len(batch.fragments)
             self._counts.heads_loss[1] += len(batch.fragments)
         if not self._learns_text:
@@ -229,8 +329,16 @@ class TranscriptionTask(lightning.LightningModule):
                 counts[1] += words.reference
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean losses, WERs in percent, and each head's F1 in percent, a mean over its labels."""
+        """Log the mean losses, WERs in percent, and each head's F1 in percent, a mean over its labels.
+
+        Raises:
+            AudioError: Nothing could be read.
+        """
         parts = self._gathered(self._counts)
+        if unreadable := sum(part.unreadable for part in parts):
+            self.log("dev/unreadable", float(unreadable))
+        if not any(part.loss[1] or part.heads_loss[1] for part in parts):
+            raise AudioError(f"none of the {unreadable} recordings of data.dev can be read; run `asr validate` on it")
         if self.heads.weights:
             loss, fragments = (sum(part.heads_loss[column] for part in parts) for column in (0, 1))
             self.log("dev/heads_loss", loss / fragments)
@@ -301,7 +409,8 @@ class TranscriptionTask(lightning.LightningModule):
         # Only where an answer is asked: the output layer is as wide as the vocabulary.
         asked = targets != IGNORED
         logits = self.model.logits(hidden[asked])
-        return functional.cross_entropy(logits, targets[asked], label_smoothing=smoothing)
+        total = functional.cross_entropy(logits, targets[asked], label_smoothing=smoothing, reduction="sum")
+        return total / max(1, len(logits))
 
 
 def _mean_loss(scores: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
