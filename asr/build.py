@@ -128,10 +128,12 @@ def _refuse_second_run(folder: Path) -> None:
     Raises:
         ConfigError: It holds a run that has saved something.
     """
-    if any((folder / "checkpoints").glob("*")):
+    if any((folder / "checkpoints").glob("[!.]*")):
         raise ConfigError(
             f"{folder} holds a run already; go on with resume={folder}, or choose another folder with run="
         )
+    # Of a run that was killed before it had saved anything.
+    (folder / "log.jsonl").unlink(missing_ok=True)
 
 
 def run_evaluation(config: EvaluateConfig) -> None:

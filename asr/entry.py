@@ -15,16 +15,15 @@ from asr.errors import AsrError
 def entry_point() -> Iterator[None]:
     """Run the body of a script.
 
-    Exit codes: 1 for what a user can mend, 130 after Ctrl-C, 143 after SIGTERM.
+    Exit codes: 1 for what a user can mend, 75 where a training was asked to stop and has saved its state (sysexits'
+    EX_TEMPFAIL: start it again), 130 after Ctrl-C where nothing was saved.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("asr").setLevel(logging.INFO)
     try:
         yield
     except AsrError as error:
-        # Of a TrainingStopped, which cannot be imported here: lightning and torch would come before any message.
-        stopped_by = getattr(error, "signal", None)
-        _end(str(error), 1 if stopped_by is None else 128 + stopped_by)
+        _end(str(error), error.exit_code)
     except OSError as error:  # no permission, no space left …
         place = f" ({error.filename})" if error.filename else ""
         _end(f"{error.strerror or error}{place}", 1)

@@ -7,7 +7,13 @@ from pathlib import Path
 
 
 class AsrError(Exception):
-    """Base of every error this package raises on purpose; the command line prints it as one sentence."""
+    """Base of every error this package raises on purpose; the command line prints it as one sentence.
+
+    Attributes:
+        exit_code: What a script ends with.
+    """
+
+    exit_code: int = 1
 
 
 class ManifestError(AsrError):

@@ -45,6 +45,12 @@ def atomic_write(path: str | Path, mode: Literal["w", "wb"] = "w") -> Iterator[I
         raise
 
 
+def remove_parts(folder: str | Path) -> None:
+    """Remove what `atomic_write` was writing in a folder when its process was killed; nobody may be writing there."""
+    for part in Path(folder).glob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
 def packer(path: Path, handle: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
     """Return what writes to ``handle``, gzipped when the name of ``path`` ends in ``.gz``."""
     if path.suffix != ".gz":

@@ -6,6 +6,8 @@ audio is read by this package's own loader.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from asr.audio import probe
 from asr.corpus.validate import MAX_LABEL_TOKENS, label_tokens
 from asr.errors import AudioError, ConfigError, ManifestError
 from asr.fragment import Fragment, read_numbered
+from asr.jsonlines import read_objects
 from asr.privacy.consent import ConsentCheck
 
 log = logging.getLogger(__name__)
@@ -66,6 +69,19 @@ class Draw:
     fragments: tuple[Fragment, ...]
     after: Position | None
     seed: int
+
+
+def order_hash(manifest: str | Path) -> str:
+    """SHA-256 of all that the order of a manifest's fragments in a stream depends on, and more: all but consent.
+
+    Raises:
+        ManifestError: It cannot be read.
+    """
+    found = hashlib.sha256()
+    for _, item in read_objects(manifest):
+        line = "" if isinstance(item, ManifestError) else json.dumps(item | {"consent": None}, sort_keys=True)
+        found.update(line.encode() + b"\n")
+    return found.hexdigest()
 
 
 class UsableFragments:

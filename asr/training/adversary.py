@@ -94,9 +94,9 @@ class Adversary(nn.Module):
         return scores
 
     def targets(self, fragments: Sequence[Fragment | None]) -> Tensor:
-        """Long [B], the number of each fragment's corpus; `asr.data.labels.IGNORED` where it or the fragment is not known."""
+        """Long [B], the number of each fragment's corpus; `asr.data.labels.IGNORED` where none is known."""
         numbers: dict[str | None, int] = {corpus: number for number, corpus in enumerate(self.corpora)}
-        return torch.tensor([numbers.get(fragment and fragment.corpus, IGNORED) for fragment in fragments])
+        return torch.tensor([IGNORED if item is None else numbers.get(item.corpus, IGNORED) for item in fragments])
 
 
 def corpora_of(

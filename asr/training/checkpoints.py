@@ -7,7 +7,8 @@ lightning's own state (weights in full precision, optimiser, schedule, place in 
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -19,10 +20,15 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from asr.data.batch import Batch
 from asr.errors import AsrError, CheckpointError, ConfigError
+from asr.files import remove_parts
 from asr.model.checkpoint import CheckpointInfo, save_checkpoint, write_torch
 from asr.training.task import TranscriptionTask
 
 STATE = "last.state"
+STATE_VERSION = 2
+_VERSION_ENTRY = "state_version"
+# How a training ends that was asked to and has saved its state: "temporary failure, try again" (sysexits.h).
+STOPPED = 75
 
 
 class TrainingStopped(AsrError):
@@ -32,9 +38,10 @@ class TrainingStopped(AsrError):
         signal: The signal that asked.
     """
 
-    def __init__(self, message: str, signal: int) -> None:
+    def __init__(self, message: str, signal: int, exit_code: int = STOPPED) -> None:
         super().__init__(message)
         self.signal = signal
+        self.exit_code = exit_code
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -52,22 +59,53 @@ class AtomicCheckpointIO(CheckpointIO):
         """Read the state.
 
         Raises:
-            CheckpointError: It is missing or damaged.
+            CheckpointError: It is missing, damaged or of a newer version.
         """
-        try:
+        with reading_state(path):
             state: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
-        except FileNotFoundError:
-            raise CheckpointError(f"there is no state to resume from at {path}") from None
-        except Exception as error:  # torch raises many kinds, and some advise to run what is in the file
-            raise CheckpointError(
-                f"{path} is damaged or no training state, and cannot be resumed from; start a new run from the "
-                f"checkpoint beside it with model.name={Path(path).with_name('last.pt')}"
-            ) from error
-        return state
+        return upgraded(state, path)
 
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a file."""
         Path(path).unlink(missing_ok=True)
+
+
+@contextmanager
+def reading_state(path: str | Path) -> Iterator[None]:
+    """Say what is wrong with a state that cannot be read.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f"there is no state to resume from at {path}")
+    try:
+        yield
+    except Exception as error:  # torch raises many kinds, and some advise to run what is in the file
+        raise CheckpointError(
+            f"{path} is damaged or no training state, and cannot be resumed from; start a new run from the "
+            f"checkpoint beside it with model.name={Path(path).with_name('last.pt')}"
+        ) from error
+
+
+def upgraded(state: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """Return a state as this version of the package writes it.
+
+    Raises:
+        CheckpointError: It is of a newer version.
+    """
+    version = state.get(_VERSION_ENTRY, 1)
+    if version > STATE_VERSION:
+        raise CheckpointError(
+            f"{path} has state version {version}, this version of the package reads up to {STATE_VERSION}; upgrade "
+            "dialect-asr"
+        )
+    return _upgraded_from_1(state) if version == 1 else state
+
+
+def _upgraded_from_1(state: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 counted no unreadable recordings and knew no hashes of its manifests."""
+    return state | {_VERSION_ENTRY: 2, "fragments": {"drawn": 0, "missed": 0}}
 
 
 class Checkpoints(lightning.Callback):
@@ -102,6 +140,17 @@ class Checkpoints(lightning.Callback):
         self.best = {name: value for name, value in state_dict["best"].items() if (self.folder / name).is_file()}
         self._saved_step = state_dict.get("saved_step", -1)
 
+    def setup(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
+        """Remove what a killed run was writing."""
+        if trainer.is_global_zero:
+            remove_parts(self.folder)
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Say which version the state has."""
+        checkpoint[_VERSION_ENTRY] = STATE_VERSION
+
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Batch, index: int
     ) -> None:
@@ -132,18 +181,19 @@ class Checkpoints(lightning.Callback):
         self, trainer: lightning.Trainer, module: lightning.LightningModule, metrics: dict[str, float]
     ) -> None:
         self._saved_step = trainer.global_step
+        assert isinstance(module, TranscriptionTask)
+        model = module.whole_model()
         if not trainer.is_global_zero:
             return
-        assert isinstance(module, TranscriptionTask)
         info = replace(self.info, metrics=metrics | {"step": float(trainer.global_step)})
-        save_checkpoint(module.model, info, self.folder / "last.pt")
+        save_checkpoint(model, info, self.folder / "last.pt")
         if self.monitor not in metrics:
             return
         name = f"step-{trainer.global_step:06d}.pt"
         worst = max(self.best, key=lambda kept: self.best[kept], default=None)
         if len(self.best) >= self.keep and (worst is None or metrics[self.monitor] >= self.best[worst]):
             return
-        save_checkpoint(module.model, info, self.folder / name)
+        save_checkpoint(model, info, self.folder / name)
         self.best[name] = metrics[self.monitor]
         if len(self.best) > self.keep and worst is not None:
             (self.folder / worst).unlink(missing_ok=True)
@@ -173,9 +223,11 @@ def _between_steps(trainer: lightning.Trainer, index: int) -> bool:
 
 
 class StopOnSignal(lightning.Callback):
-    """Ends the step that runs when SIGINT or SIGTERM comes, saves the state and stops; a second one stops at once.
+    """Ends the step that runs when a signal comes, saves the state and stops; a second one stops at once.
 
-    A validation that runs, or follows that step, is brought to its end as well.
+    The signals are SIGINT (Ctrl-C), SIGTERM (a preemption) and SIGUSR1 (Slurm's warning, where a job asks for it;
+    lightning would write a checkpoint of its own then). Of several processes one is enough to hear it. A validation
+    that runs, or follows that step, is brought to its end as well.
 
     Args:
         checkpoints: Saves the state.
@@ -189,7 +241,7 @@ class StopOnSignal(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Listen, from here on instead of lightning, which would end at SIGTERM without saving."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             self._before[number] = signal.signal(number, self._receive)
 
     def teardown(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
@@ -245,4 +297,12 @@ class StopOnSignal(lightning.Callback):
             f"training stopped at step {trainer.global_step}; its state is in {folder / STATE}, "
             f"go on with resume={folder.parent}",
             self.received or signal.SIGTERM,
+            # lightning kills the process that it began in when one that it has started fails.
+            0 if started_by_lightning(trainer) else STOPPED,
         )
+
+
+def started_by_lightning(trainer: lightning.Trainer) -> bool:
+    """Whether another process of this run has started this one, not a launcher such as torchrun or srun."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    return environment is not None and not environment.creates_processes_externally and trainer.local_rank > 0

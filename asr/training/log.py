@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import lightning
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from asr.data.batch import Batch
 from asr.files import atomic_write
 
 
@@ -23,6 +25,7 @@ class JsonLinesLogger(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
+        self._last: dict[str, Any] = {}
 
     @property
     def name(self) -> str:
@@ -52,8 +55,12 @@ class JsonLinesLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Append one line: step, time in seconds since 1970, and the figures."""
-        row = {"step": step, "time": round(time.time(), 1)} | {name: float(value) for name, value in metrics.items()}
+        """Append one line: step, time in seconds since 1970, and the figures; the same figures twice are one line."""
+        figures = {"step": step} | {name: float(value) for name, value in metrics.items()}
+        if figures == self._last:
+            return
+        self._last = figures
+        row = {"step": step, "time": round(time.time(), 1)} | figures
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(row) + "\n")
@@ -62,3 +69,33 @@ class JsonLinesLogger(Logger):
 def _before(line: bytes, step: int) -> bool:
     logged = json.loads(line)["step"]
     return logged is None or logged < step
+
+
+class LogBeforeSaving(lightning.Callback):
+    """Has the figures of a step in the log before its state is saved, which lightning would log afterwards.
+
+    So a run that goes on from the state lacks none of them, and what the log holds of later steps is taken back.
+
+    Args:
+        logger: The log.
+        every: Steps between two lines.
+    """
+
+    def __init__(self, logger: JsonLinesLogger, every: int) -> None:
+        self.logger = logger
+        self.every = every
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Batch, index: int
+    ) -> None:
+        """Log what the step has given, where lightning is about to."""
+        step_ends = (index + 1) % trainer.accumulate_grad_batches == 0
+        if step_ends and trainer.global_step % self.every == 0:
+            figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name[:6] == "train/"}
+            self.logger.log_metrics(figures | {"epoch": float(trainer.current_epoch)}, trainer.global_step - 1)
+
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take back what was logged after the state."""
+        self.logger.forget(checkpoint["global_step"])

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,22 +16,30 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy
 from pydantic import Field
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from asr.data.augment import Augment
 from asr.data.batch import Batch, BatchLoader, BatchOptions
 from asr.data.labels import Labeller
-from asr.data.stream import FOR_TRAINING, BatchStream, Draw, Position, UsableFragments, sequential_batches
-from asr.errors import AudioError, ConfigError
+from asr.data.stream import (
+    FOR_TRAINING,
+    BatchStream,
+    Draw,
+    Position,
+    UsableFragments,
+    order_hash,
+    sequential_batches,
+)
+from asr.errors import AudioError, ConfigError, ManifestError, TrainingError
 from asr.model.checkpoint import CheckpointInfo
 from asr.model.heads import HeadName
 from asr.model.network import DialectWhisper
 from asr.privacy.consent import ConsentCheck
 from asr.training.checkpoints import STATE, AtomicCheckpointIO, Checkpoints, StopOnSignal
 from asr.training.heads import HeadOptions
-from asr.training.log import JsonLinesLogger
+from asr.training.log import JsonLinesLogger, LogBeforeSaving
+from asr.training.processes import WatchProcesses, check_processes, lost_process, make_strategy
 from asr.training.task import OptimOptions, TranscriptionTask
 
 log = logging.getLogger(__name__)
@@ -46,6 +55,8 @@ class DataOptions:
         dev: Manifests on which loss and WER are measured; they choose the checkpoint.
         batch_seconds: Most seconds of audio in a batch, padding included; a longer fragment is a batch of its own.
         workers: Processes that load audio; 0 loads in the training process.
+        unreadable: Share of the fragments drawn whose recordings may be unreadable: each is named in the log and left
+            out. With more, and more than ten, the run ends.
     """
 
     train: tuple[str, ...]
@@ -53,6 +64,7 @@ class DataOptions:
     dev: tuple[str, ...] = ()
     batch_seconds: Annotated[float, Field(gt=0)] = 80.0
     workers: Annotated[int, Field(ge=0)] = 1
+    unreadable: Annotated[float, Field(ge=0, le=1)] = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +82,10 @@ class TrainerOptions:
         save_every: Steps between two saved states.
         log_every: Steps between two lines of the log.
         accelerator: lightning's name of the device.
-        devices: Number of devices, or of processes on CPU.
-        strategy: lightning's name of the way they work together.
+        devices: Number of devices of a machine, or of processes on CPU.
+        nodes: Number of machines.
+        strategy: How they work together: ``ddp`` (each holds everything) or ``fsdp`` (each holds a part).
+        timeout: Seconds after which a process gives up waiting for the others.
         precision: lightning's name of the number format.
         gradient_checkpointing: Computes activations twice instead of keeping them.
         threads: Threads of a process on CPU; 0 leaves torch's choice.
@@ -87,7 +101,9 @@ class TrainerOptions:
     log_every: Annotated[int, Field(ge=1)] = 10
     accelerator: Literal["cpu", "gpu", "auto"] = "auto"
     devices: Annotated[int, Field(ge=1)] = 1
-    strategy: Literal["auto", "ddp"] = "auto"
+    nodes: Annotated[int, Field(ge=1)] = 1
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    timeout: Annotated[float, Field(gt=0)] = 1800.0
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     gradient_checkpointing: bool = False
     threads: Annotated[int, Field(ge=0)] = 0
@@ -119,8 +135,9 @@ class FragmentData(lightning.LightningDataModule):
         self.seed = seed
         self.consent = consent
         self.position = Position()
+        self._hashes = {manifest: order_hash(manifest) for manifest in data.train}
 
-    def train_dataloader(self) -> DataLoader[Batch | AudioError]:
+    def train_dataloader(self) -> DataLoader[Batch]:
         """Endless training batches from the current position on."""
         rank, world_size = self._rank_and_world()
         stream = BatchStream(
@@ -136,7 +153,7 @@ class FragmentData(lightning.LightningDataModule):
         stream.position = self.position
         return self._loader(stream, self.batch)
 
-    def val_dataloader(self) -> DataLoader[Batch | AudioError] | list[Any]:
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Every development fragment once, each process its own."""
         if not self.data.dev:
             return []
@@ -146,9 +163,9 @@ class FragmentData(lightning.LightningDataModule):
         as_they_are = BatchOptions(margin=(0.0, 0.0), timestamps=0.0, speeds=(1.0,), contours=self.batch.contours)
         return self._loader(draws, as_they_are)
 
-    def _loader(self, draws: Any, options: BatchOptions) -> DataLoader[Batch | AudioError]:
+    def _loader(self, draws: Any, options: BatchOptions) -> DataLoader[Batch]:
         return DataLoader(
-            _ErrorsAsValues(BatchLoader(self.labeller, options)),
+            BatchLoader(self.labeller, options),
             sampler=draws,
             batch_size=None,
             num_workers=self.data.workers,
@@ -158,35 +175,27 @@ class FragmentData(lightning.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def on_before_batch_transfer(self, batch: Batch | AudioError, dataloader_idx: int) -> Batch:
-        """Raise in this process what went wrong in one that loads audio."""
-        if isinstance(batch, AudioError):
-            raise batch
-        return batch
-
     def _rank_and_world(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place in the training stream."""
-        return asdict(self.position)
+        """Return the place in the training stream, and what the order of the stream depends on."""
+        return asdict(self.position) | {"manifests": self._hashes}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go to a place in the training stream."""
+        """Go to a place in the training stream.
+
+        Raises:
+            ManifestError: A manifest has changed since, so that the place is another one.
+        """
+        for manifest, before in state_dict.get("manifests", {}).items():
+            if self._hashes.get(manifest) != before:
+                raise ManifestError(
+                    "the manifest is not the one that this run was training on, and its order is another one now "
+                    "(consent alone may change); restore it, or start a new run from the run's last.pt",
+                    manifest,
+                )
         self.position = Position(state_dict["epoch"], state_dict["batch"], tuple(state_dict["offsets"]))
-
-
-class _ErrorsAsValues(Dataset[Batch | AudioError]):
-    """A loader's batches, or what went wrong: raised in another process, it would arrive as a traceback."""
-
-    def __init__(self, loader: BatchLoader) -> None:
-        self.loader = loader
-
-    def __getitem__(self, draw: Draw) -> Batch | AudioError:
-        try:
-            return self.loader[draw]
-        except AudioError as error:
-            return error
 
 
 def _ignore_interrupts(worker: int) -> None:
@@ -222,12 +231,15 @@ class _Place(lightning.Callback):
             self.loaders.position = batch.after
 
 
-def _strategy(options: TrainerOptions) -> Any:
-    if options.strategy != "ddp":
-        return options.strategy
-    # The only buffer is the causal mask, the same everywhere. Sending it round before every forward pass would make
-    # processes with more validation batches than others wait for ever.
-    return DDPStrategy(broadcast_buffers=False)
+class _StayStopped(lightning.Callback):
+    """Ends a run that goes on from where patience had ended it: lightning forgets that it had to stop."""
+
+    def __init__(self, patience: EarlyStopping) -> None:
+        self.patience = patience
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        if self.patience.wait_count >= self.patience.patience:
+            trainer.should_stop = True
 
 
 def train(
@@ -270,7 +282,8 @@ def train(
 
     Raises:
         TrainingStopped: A signal came; the state is saved.
-        ConfigError: Training shall end early, but nothing is measured.
+        ConfigError: Training shall end early, but nothing is measured; or there are other processes than asked for.
+        TrainingError: A loss is not finite, or another process of the run is gone.
         AsrError: A manifest, a recording or the disk fails.
     """
     if trainer.patience and not data.dev:
@@ -278,6 +291,7 @@ def train(
             f"trainer.patience is {trainer.patience}, but there is no data.dev on which to see an improvement; give "
             "one, or leave patience at 0"
         )
+    check_processes(trainer.devices * trainer.nodes)
     # lightning sets its own level to INFO when it is imported, and advertises.
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -288,15 +302,20 @@ def train(
     model.gradient_checkpointing = trainer.gradient_checkpointing
     checkpoints = Checkpoints(folder / "checkpoints", info, trainer.keep_best, trainer.save_every, trainer.monitor)
     loaders = FragmentData(data, batch, Labeller(model.whisper), seed, consent)
-    callbacks: list[lightning.Callback] = [
-        _Place(loaders),
+    logger = JsonLinesLogger(folder / "log.jsonl")
+    # What changes when a step or a validation ends stands before what saves it.
+    callbacks: list[lightning.Callback] = [_Place(loaders), LogBeforeSaving(logger, trainer.log_every)]
+    if trainer.patience:
+        # A metric that was not measured is told by the checkpoints.
+        patience = EarlyStopping(trainer.monitor, patience=trainer.patience, mode="min", strict=False)
+        callbacks += [patience, _StayStopped(patience)]
+    callbacks += [
+        WatchProcesses(folder),
         checkpoints,
         StopOnSignal(checkpoints),
         LearningRateMonitor("step"),
         TQDMProgressBar(refresh_rate=1 if sys.stderr.isatty() else trainer.log_every),
     ]
-    if trainer.patience:
-        callbacks.append(EarlyStopping(trainer.monitor, patience=trainer.patience, mode="min"))
     with warnings.catch_warnings():
         # The loaders are as they are on purpose; lightning's advice on workers does not know the stream.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
@@ -307,7 +326,10 @@ def train(
         loop = lightning.Trainer(
             accelerator=trainer.accelerator,
             devices=trainer.devices,
-            strategy=_strategy(trainer),
+            num_nodes=trainer.nodes,
+            strategy=make_strategy(
+                trainer.strategy, trainer.devices * trainer.nodes, timedelta(seconds=trainer.timeout)
+            ),
             precision=trainer.precision,
             max_steps=trainer.max_steps,
             max_epochs=-1,
@@ -321,18 +343,28 @@ def train(
             enable_checkpointing=False,
             enable_model_summary=False,
             default_root_dir=str(folder),
-            logger=[
-                JsonLinesLogger(folder / "log.jsonl"),
-                TensorBoardLogger(str(folder), name="", version="tensorboard"),
-            ],
+            logger=[logger, TensorBoardLogger(str(folder), name="", version="tensorboard")],
             plugins=[AtomicCheckpointIO()],
             callbacks=callbacks,
         )
-        task = TranscriptionTask(model, optim, augment, trainer.max_steps, heads, head_weights, corpora)
+        task = TranscriptionTask(
+            model, optim, augment, trainer.max_steps, heads, head_weights, corpora, data.unreadable
+        )
         state = folder / "checkpoints" / STATE if resume else None
         try:
             loop.fit(task, datamodule=loaders, ckpt_path=None if state is None else str(state))
         except SystemExit:  # so lightning ends what a second Ctrl-C has interrupted
             raise KeyboardInterrupt from None
+        except RuntimeError as error:
+            if loop.world_size > 1 and lost_process(error):
+                raise TrainingError(
+                    f"another process of this run is gone, or has not answered for {trainer.timeout:g} s; what it says "
+                    f"itself is the reason; go on with resume={folder}"
+                ) from error
+            raise
     checkpoints.finish(loop, task)
+    if task.missed:
+        log.warning("%d of %d fragments were left out: they cannot be read", task.missed, task.drawn)
+    if task.drawn and task.missed == task.drawn:
+        raise AudioError("no recording of data.train can be read, and nothing was learnt; run `asr validate` on it")
     return checkpoints.best_path()

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import track
 
@@ -70,7 +71,7 @@ def start_heads(
         consent: What is asked of the fragments; None was told to ask nothing.
 
     Raises:
-        AudioError: No recording of a batch can be read.
+        ManifestError: A manifest cannot be read.
     """
     if not learnt:
         return
@@ -88,7 +89,9 @@ def start_heads(
         return found
 
     batches = each_once(model.whisper, manifests, _BATCH_SECONDS, wanted, consent)
-    for batch in track(batches, "hearing what heads begin with", console=Console(stderr=True)):
+    # Of several processes that all do this, one shows it.
+    told = Console(stderr=True, quiet=bool(rank_zero_only.rank))  # type: ignore[attr-defined]
+    for batch in track(batches, "hearing what heads begin with", console=told):
         batch = batch.to(model.device)
         languages = [fragment.language for fragment in batch.fragments]
         with torch.inference_mode():

@@ -25,7 +25,6 @@ from asr.data.augment import Augment, change_speed
 from asr.data.batch import Batch
 from asr.data.labels import IGNORED
 from asr.errors import AudioError, TrainingError
-from asr.fragment import Fragment
 from asr.inference.decoding import DecodeOptions, decode, sayable_tokens
 from asr.metrics import macro_f1, nearest_errors
 from asr.model.adapt import trainable_parameters
@@ -35,6 +34,7 @@ from asr.model.network import DialectWhisper, Encoded
 from asr.text import get_normalizer
 from asr.training.adversary import PACE, Adversary, strength_at
 from asr.training.heads import HeadOptions
+from asr.training.sharding import Whole, norm_of, shard
 
 log = logging.getLogger(__name__)
 
@@ -145,11 +145,22 @@ class TranscriptionTask(lightning.LightningModule):
         # With all of Whisper frozen there is no text to learn, and nothing below the heads to go back through.
         self._learns_text = any(parameter.requires_grad for parameter in model.whisper.parameters())
         self._counts = _Counts()
+        self._whole: Whole | None = None
         self.unreadable = unreadable
         self.drawn = self.missed = 0
         # Of the step that runs: the fragments of its batches, and the batch whose loss was no number.
         self._step: list[str] = []
         self._broken: list[str] = []
+
+    def configure_model(self) -> None:
+        """Divide the weights among the processes, where the strategy asks for it; lightning calls this first."""
+        if self.device_mesh is not None and self._whole is None:
+            self._whole = Whole(self.model)
+            shard(self, self.device_mesh["data_parallel"], ("training_step", "validation_step"))
+
+    def whole_model(self) -> DialectWhisper:
+        """The model as one process holds it; every process must call it, and only the first may use what it gets."""
+        return self.model if self._whole is None else self._whole.gathered(self.model)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what was counted."""
@@ -221,7 +232,7 @@ class TranscriptionTask(lightning.LightningModule):
         if self.missed > max(_FEW_UNREADABLE, self.unreadable * self.drawn):
             raise AudioError(
                 f"{self.missed} of the {self.drawn} fragments drawn so far have recordings that cannot be read, and "
-                f"data.unreadable allows {100 * self.unreadable:g} %; run `asr validate` on the manifests, or allow more"
+                f"data.unreadable allows {100 * self.unreadable:g} %; run `asr validate` on them, or allow more"
             )
         return [
             self.trainer.world_size * count / total if total else 0.0
@@ -237,7 +248,7 @@ class TranscriptionTask(lightning.LightningModule):
         gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
         # With fp16 a gradient too large to be held is an everyday thing: the step is skipped, the loss scaled anew.
         scaled = self.trainer.precision == "16-mixed"
-        finite = scaled or bool(torch.nn.utils.get_total_norm(gradients, foreach=True).isfinite())
+        finite = scaled or bool(norm_of(gradients).isfinite())
         parts: list[list[str]] = [self._broken]
         if self.trainer.world_size > 1 and (scaled or not finite):
             found: list[Any] = [None] * self.trainer.world_size
