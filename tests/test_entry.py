@@ -28,8 +28,9 @@ def logging_as_before() -> Iterator[None]:
     [
         (ConfigError("'optim.lr' is wrong"), 1, "asr: 'optim.lr' is wrong\n"),
         (ManifestError("broken", "m.jsonl", 3), 1, "asr: broken (m.jsonl:3)\n"),
-        (TrainingStopped("stopped", signal.SIGINT), 130, "asr: stopped\n"),
-        (TrainingStopped("stopped", signal.SIGTERM), 143, "asr: stopped\n"),
+        (TrainingStopped("stopped", signal.SIGINT), 75, "asr: stopped\n"),
+        (TrainingStopped("stopped", signal.SIGTERM), 75, "asr: stopped\n"),
+        (TrainingStopped("stopped", signal.SIGTERM, 0), 0, "asr: stopped\n"),
         (KeyboardInterrupt(), 130, "asr: interrupted\n"),
         (PermissionError(errno.EACCES, "Permission denied", "out.json"), 1, "asr: Permission denied (out.json)\n"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "asr: No space left on device\n"),

@@ -215,8 +215,10 @@ def test_workers_change_nothing(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_recordings_that_cannot_be_read_are_a_sentence(run: Run, corpus: Path, tmp_path: Path, workers: int) -> None:
     shutil.rmtree(tmp_path / "audio")
-    with pytest.raises(AudioError, match=r"^no recording of a batch can be read \(fragments .*run `asr validate`$"):
-        run(tmp_path / "run", workers=workers)
+    with pytest.raises(AudioError, match=r"^no recording of data\.train can be read, and nothing was learnt; run `asr"):
+        run(tmp_path / "few", workers=workers)
+    with pytest.raises(AudioError, match=r"^1\d of the 1\d fragments drawn .* data\.unreadable allows 5 %; run `asr"):
+        run(tmp_path / "many", workers=workers, max_steps=9)
 
 
 def test_accumulated_batches_make_one_step(run: Run, tmp_path: Path) -> None:
