@@ -1,4 +1,4 @@
-"""Real runs of ``scripts/train.py`` in processes of their own: killed, stopped, two at a time, and left alone by one."""
+"""Real runs of ``scripts/train.py`` in processes of their own: killed, stopped, two at a time, one of two gone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,10 +19,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributed.tensor import DTensor
 
+import asr.model.heads
+from asr.data.stream import BatchStream, Draw, Position
 from asr.fragment import read_manifest, write_manifest
 from asr.model.checkpoint import load_checkpoint
-from asr.model.heads import HeadSpec
 from asr.training.task import TranscriptionTask
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
@@ -36,6 +38,34 @@ OPTIONS = (
 )  # fmt: skip
 
 
+# What two processes hear in a step, or one that joins it; the second time there is nothing for the second of the two.
+HEARD = ((range(8), range(8, 10)), (range(3), range(0)))
+
+
+def _save_gradients(folder: Path) -> None:
+    """Let a run hear what `HEARD` says, and write down its gradients."""
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+
+    def draws(self: BatchStream) -> Iterator[Draw]:
+        fragments = list(self._first)
+        for number, parts in enumerate(HEARD):
+            rows = [row for part in parts for row in part] if alone else parts[self.rank]
+            yield Draw(tuple(fragments[row] for row in rows), Position(0, number + 1), number)
+
+    def gradients(self: TranscriptionTask, optimizer: torch.optim.Optimizer) -> None:
+        found = {name: whole(parameter.grad) for name, parameter in self.named_parameters()}
+        if self.global_rank == 0:
+            torch.save(found, folder / f"gradients{self.global_step}.pt")
+
+    def whole(gradient: torch.Tensor | None) -> torch.Tensor:
+        assert gradient is not None
+        return gradient.full_tensor() if isinstance(gradient, DTensor) else gradient
+
+    asr.model.heads._DROPOUT = 0.0
+    BatchStream.__iter__ = draws  # type: ignore[method-assign]
+    TranscriptionTask.on_before_optimizer_step = gradients  # type: ignore[method-assign]
+
+
 def _script(arguments: tuple[str, ...], folder: Path, environment: dict[str, str], limit: int | None) -> None:
     """The body of a process: the script as it is typed, its output in a file."""
     os.chdir(folder)
@@ -45,6 +75,8 @@ def _script(arguments: tuple[str, ...], folder: Path, environment: dict[str, str
     os.dup2(output, 2)
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if "GRADIENTS" in environment:
+        _save_gradients(Path(environment["GRADIENTS"]))
     sys.argv = [str(SCRIPT), *arguments]
     torch.set_num_threads(1)
     runpy.run_path(str(SCRIPT), run_name="__main__")
@@ -53,10 +85,14 @@ def _script(arguments: tuple[str, ...], folder: Path, environment: dict[str, str
 class Script:
     """``scripts/train.py`` in some processes, as torchrun starts them when there are several."""
 
-    def __init__(self, folder: Path, *arguments: str, processes: int = 1, limit: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, processes: int = 1, limit: int | None = None, gradients: Path | None = None
+    ) -> None:
+        folder.mkdir(exist_ok=True)
         self.outputs = [folder / f"output{number}.txt" for number in range(processes)]
         names = ("ASR_RECORD", "ASR_TOMBSTONES", "ASR_USER")
         common = {name: os.environ[name] for name in names} | {"OMP_NUM_THREADS": "1"}
+        common |= {} if gradients is None else {"GRADIENTS": str(gradients)}
         if processes > 1:
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
@@ -88,15 +124,6 @@ class Script:
         return "\n".join(output.read_text() for output in self.outputs if output.exists())
 
 
-Case = Callable[..., list[str]]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for all the runs, with the environment that they share."""
-    return tmp_path_factory.mktemp("lab")
-
-
 @pytest.fixture
 def given(tiny_checkpoint: Path, corpus: Path, dev: Path) -> list[str]:
     """Overrides that train a tiny model on the made-up corpus."""
@@ -116,7 +143,8 @@ def log(folder: Path) -> list[dict[str, float]]:
 
 def assert_same(one: Any, two: Any, place: str = "") -> None:
     """Equal bit for bit, however deep."""
-    assert type(one) is type(two), place
+    # torch gives a divided optimiser's pairs back as lists.
+    assert type(one) is type(two) or isinstance(one, list | tuple), place
     if isinstance(one, dict):
         assert one.keys() == two.keys(), place
         for key in one:
@@ -183,3 +211,132 @@ def test_two_processes_killed_equal_two_never_killed(given: list[str], tmp_path:
     assert whole.ends() == [0, 0], whole.said
     assert killed_again_and_again(tmp_path / "killed", given, seed=2, processes=2) >= 2
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_signals_save_and_end_with_their_own_code(given: list[str], tmp_path: Path) -> None:
+    whole = Script(tmp_path, *given, "run=whole")
+    assert whole.ends() == [0], whole.said
+    for number, steps in ((signal.SIGTERM, 2), (signal.SIGUSR1, 4)):
+        run = tmp_path / "stopped"
+        more = [f"resume={run}"] if run.exists() else [*given, f"run={run}"]
+        script = Script(tmp_path, *more)
+        while not run.exists() or not (run / "log.jsonl").exists() or log(run)[-1]["step"] < steps:
+            time.sleep(0.01)
+            assert script.processes[0].is_alive(), script.said
+        os.kill(script.processes[0].pid or 0, number)
+        assert script.ends() == [75]
+        assert "asr: training stopped at step " in script.said
+    end = Script(tmp_path, f"resume={run}")
+    assert end.ends() == [0], end.said
+    assert_same_run(tmp_path / "whole", run)
+
+
+def test_a_full_disk_keeps_the_older_state(given: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    given = [option for option in given if "adapter=" not in option]
+    begun = Script(tmp_path, *given, f"run={run}", "data.dev=[]", "trainer.max_steps=2")
+    assert begun.ends() == [0], begun.said
+    config = (run / "config.yaml").read_text("utf-8")
+    (run / "config.yaml").write_text(config.replace("max_steps: 2", "max_steps: 4"), "utf-8")
+    before = {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()}
+    # Whoever is root has no quota here; a limit of the process is one of the kernel all the same.
+    full = Script(tmp_path, f"resume={run}", limit=len(before["last.state"]) - 100_000)
+    assert full.ends() == [1]
+    assert f"asr: cannot save {run}/checkpoints/last.state: " in full.said, full.said
+    assert {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()} == before
+    end = Script(tmp_path, f"resume={run}")
+    assert end.ends() == [0], end.said
+    assert state(run)["global_step"] == 4
+
+
+def test_a_manifest_that_changed_is_refused(given: list[str], corpus: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    begun = Script(tmp_path, *given, f"run={run}", "trainer.max_steps=1")
+    assert begun.ends() == [0], begun.said
+    fragments = list(read_manifest(corpus))
+    # Who takes consent back changes nothing for the others.
+    withdrawn = fragments[0].consent.model_copy(update={"purposes": ()})  # type: ignore[union-attr]
+    write_manifest([fragments[0].replace(consent=withdrawn), *fragments[1:]], corpus)
+    same = Script(tmp_path, f"resume={run}")
+    assert same.ends() == [0], same.said
+    for changed in (fragments[1:], [fragments[0].replace(text="another"), *fragments[1:]]):
+        write_manifest(changed, corpus)
+        refused = Script(tmp_path, f"resume={run}")
+        assert refused.ends() == [1]
+        assert refused.said.splitlines()[-1].startswith("asr: the manifest is not the one that this run was training")
+
+
+def test_two_processes_validate_as_one_and_divide_weights(given: list[str], tmp_path: Path) -> None:
+    given += ["trainer.max_steps=3", "trainer.patience=3"]
+    two = ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+    ends = {
+        "ddp": Script(tmp_path, *given, "trainer=ddp", *two, "run=ddp", processes=2),
+        "fsdp": Script(tmp_path, *given, "trainer=fsdp", *two, "run=fsdp", processes=2),
+    }
+    for script in ends.values():
+        assert script.ends() == [0, 0], script.said
+    ddp, fsdp = (load_checkpoint(tmp_path / name / "checkpoints/last.pt") for name in ends)
+    assert fsdp.info.metrics == pytest.approx(ddp.info.metrics, rel=1e-4)
+    for name, weight in ddp.model.state_dict().items():
+        torch.testing.assert_close(fsdp.model.state_dict()[name], weight, atol=2e-3, rtol=1e-2)
+    # Nothing is learnt in the first step of a schedule that has ended: the figures are those of the same weights.
+    alone = Script(tmp_path, *given, f"model.name={tmp_path}/ddp/checkpoints/last.pt", "optim.lr=1e-20", "run=alone")
+    assert alone.ends() == [0], alone.said
+    figures = load_checkpoint(tmp_path / "alone/checkpoints/last.pt").info.metrics
+    assert figures == pytest.approx(ddp.info.metrics, rel=2e-3)
+    assert figures["dev/wer"] == ddp.info.metrics["dev/wer"]
+
+
+def test_divided_weights_resume_exactly(given: list[str], tmp_path: Path) -> None:
+    given += ["trainer=fsdp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+    whole = Script(tmp_path, *given, "run=whole", processes=2)
+    assert whole.ends() == [0, 0], whole.said
+    assert killed_again_and_again(tmp_path / "killed", given, seed=3, processes=2) >= 2
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_process_that_dies_ends_the_other_with_a_sentence(given: list[str], tmp_path: Path) -> None:
+    two = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+    script = Script(tmp_path, *given, *two, "trainer.max_steps=5000", "data.dev=[]", "run=run", processes=2)
+    while not (tmp_path / "run/log.jsonl").exists():
+        time.sleep(0.01)
+        assert script.processes[0].is_alive(), script.said
+    script.processes[1].kill()
+    assert script.ends(timeout=60) == [1, -signal.SIGKILL]
+    assert "asr: another process of this run is gone" in script.said and "Traceback" not in script.said
+
+
+def test_processes_that_were_not_asked_for(given: list[str], tmp_path: Path) -> None:
+    script = Script(tmp_path, *given, "run=run", processes=2)
+    assert script.ends() == [1, 1]
+    assert "asr: torchrun has started 2 processes, but trainer.devices times trainer.nodes is 1; give it" in script.said
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_gradients_are_those_of_the_joined_batch(given: list[str], corpus: Path, tmp_path: Path, strategy: str) -> None:
+    # Two corpora that share dialects, and labels that are missing: every loss has targets of its own.
+    fragments = [
+        item.replace(corpus=("here", None, "there")[n % 3], dialect=("en-GB", "en-US", None)[n // 2 % 3], language="en")
+        for n, item in enumerate(read_manifest(corpus))
+    ]
+    write_manifest([item.replace(text=item.text + " and on" * n) for n, item in enumerate(fragments)], corpus)
+    plain = [
+        *given, "heads=dialect", "heads.adversary=1", "heads.least=2", "adapter=full", "augment=none",
+        "optim.lr=1e-20", "data.margin=[0.1,0.1]", "data.timestamps=0", "data.dev=[]", "trainer.accumulate=1",
+        "trainer.max_steps=2", "trainer.save_every=9",
+    ]  # fmt: skip
+    two = [f"trainer={strategy}", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+    scripts = (
+        Script(tmp_path / "alone", *plain, "run=run", gradients=tmp_path / "alone"),
+        Script(tmp_path / "two", *plain, *two, "run=run", processes=2, gradients=tmp_path / "two"),
+    )
+    for script in scripts:
+        assert set(script.ends()) == {0}, script.said
+    for step in range(2):
+        one, other = (
+            torch.load(tmp_path / name / f"gradients{step}.pt", weights_only=True) for name in ("alone", "two")
+        )
+        assert one.keys() == other.keys()
+        assert one["adversary.layers.0.weight"].any() and one["model.whisper.decoder.ln.weight"].any()
+        for name, gradient in one.items():
+            torch.testing.assert_close(other[name], gradient, atol=1e-6, rtol=1e-3, msg=lambda m, name=name: name + m)
