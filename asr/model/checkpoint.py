@@ -100,20 +100,38 @@ def save_checkpoint(model: DialectWhisper, info: CheckpointInfo, path: str | Pat
             f"that are not finite in half precision, {broken[0]} for one; the training diverged: go on from an earlier "
             "checkpoint with a lower learning rate"
         )
+    payload = {
+        "dims": asdict(model.whisper.dims),
+        "model_state_dict": weights,
+        OWN_ENTRY: info_of(model, info, path),
+    }
+    if head_weights:
+        payload[HEADS_ENTRY] = head_weights
+    write_torch(payload, path)
+
+
+def info_of(model: DialectWhisper, info: CheckpointInfo, path: str | Path) -> dict[str, Any]:
+    """Return what a file is to say about itself, as plain types.
+
+    Args:
+        model: Whose window, margin, alignment heads and heads count.
+        info: All else.
+        path: Of the file, for messages.
+
+    Raises:
+        CheckpointError: ``info`` holds more than plain values.
+    """
     heads = model.whisper.alignment_heads.to_dense().nonzero().tolist()
     specs = {name: model.head(name).spec for name in model.heads}
     info = replace(info, window=model.window, margin=model.margin, alignment_heads=heads, heads=specs)
     try:
-        entry = _INFO.dump_python(info, mode="json")
+        entry: dict[str, Any] = _INFO.dump_python(info, mode="json")
     except PydanticSerializationError as error:
         raise CheckpointError(
             f"cannot save the checkpoint {path}: its metrics or training configuration hold more than numbers, texts, "
             f"lists and dictionaries ({error}); convert them first"
         ) from error
-    payload = {"dims": asdict(model.whisper.dims), "model_state_dict": weights, OWN_ENTRY: entry}
-    if head_weights:
-        payload[HEADS_ENTRY] = head_weights
-    write_torch(payload, path)
+    return entry
 
 
 def write_torch(payload: dict[str, Any], path: str | Path) -> None:
@@ -170,7 +188,7 @@ def _load_file(path: Path) -> tuple[DialectWhisper, CheckpointInfo]:
         )
     try:
         weights = read_openai(path)
-        info = CheckpointInfo(base_model=path.stem) if weights.own is None else _read_info(weights.own, path)
+        info = CheckpointInfo(base_model=path.stem) if weights.own is None else read_info(weights.own, path)
         network = build_model(weights, path)
         # Files of others may hold no checksums; ours do, and torch does not look at them.
         if weights.own is not None and not _is_undamaged(path):
@@ -198,7 +216,12 @@ def _is_undamaged(path: Path) -> bool:
         return False
 
 
-def _read_info(entry: object, path: Path) -> CheckpointInfo:
+def read_info(entry: object, path: Path) -> CheckpointInfo:
+    """Check what a file says about itself.
+
+    Raises:
+        CheckpointError: It is of a newer format, or was not written by this package.
+    """
     version = entry.get("format_version") if isinstance(entry, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise CheckpointError(
