@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -33,7 +34,7 @@ from asr.privacy.record import Outcome, open_record, sha256_of
 from asr.training.adversary import corpora_of
 from asr.training.heads import head_labels
 from asr.training.log import JsonLinesLogger
-from asr.training.run import train
+from asr.training.run import train, with_precision
 from asr.training.start import start_heads
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ def _train(config: TrainConfig, folder: Path, refused: dict[str, int]) -> Path:
     contours = bool(config.heads.intonation or config.heads.tune)
     batch = BatchOptions(config.data.margin, config.data.timestamps, config.augment.speeds, config.data.tags, contours)
     if config.resume is None:
+        # What `auto` means here is written down: a run that goes on elsewhere keeps it.
+        config = replace(config, trainer=with_precision(config.trainer))
         rank_zero_only(write_config)(config, folder)
     if refused:
         figures = {f"refused/{reason}": float(count) for reason, count in refused.items()}

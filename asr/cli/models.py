@@ -1,7 +1,8 @@
-"""Commands on models: label fragments with what one hears, interpolate between two, calibrate the heads of one."""
+"""Commands on models: label with what one hears, interpolate between two, choose one, calibrate the heads of one."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -89,6 +90,108 @@ def interpolate(
     mixed = between(load_checkpoint(base), load_checkpoint(adapted), share)
     save_checkpoint(mixed.model, mixed.info, output)
     typer.echo(f"written to {output}")
+
+
+Limit = Annotated[
+    float, typer.Option(min=0.0, help="By how many percent of its errors a protected group may get worse.")
+]
+
+
+def sweep(
+    base: Annotated[Path, typer.Argument(help="The tight base that training started from.")],
+    adapted: Annotated[Path, typer.Argument(help="The checkpoint that came of it.")],
+    dialect: Annotated[Path, typer.Option(help="Development fragments of the dialect.")],
+    standard: Annotated[Path, typer.Option(help="Development fragments of standard speech, which is protected.")],
+    output: Annotated[Path, typer.Option(help="The checkpoint to write (.pt): the chosen share.")],
+    protect: Annotated[
+        list[str] | None, typer.Option(help="Further protected groups, such as dialect=en-US or gender=female.")
+    ] = None,
+    limit: Limit = 2.0,
+    points: Annotated[int, typer.Option(min=2, help="Shares from 0 to 1 that are scored.")] = 11,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    why: Why = "training",
+    without_consent_check: WithoutConsentCheck = False,
+) -> None:
+    """Interpolate at many shares, score each, and keep the one that is best for the worst dialect and harms no group.
+
+    Beside the checkpoint go what was measured (.json) and a picture of it (.png). Where every share but the base itself
+    harms a protected group, nothing was gained: the base is written, and the exit code is 1.
+    """
+    from asr.evaluation.sweep import sweep as score_shares
+    from asr.evaluation.sweep import write_picture
+    from asr.files import atomic_write
+    from asr.inference.transcriber import Transcriber
+    from asr.model.checkpoint import load_checkpoint, save_checkpoint
+    from asr.model.interpolate import interpolate as between
+    from asr.privacy.consent import ConsentCheck, ask
+    from asr.privacy.record import open_record, sha256_of
+
+    consent = None if without_consent_check else ConsentCheck("training")
+    refused = ask([dialect, standard], consent)
+    tight, learnt = load_checkpoint(base), load_checkpoint(adapted)
+    details: dict[str, JsonValue] = {"command": "sweep"}
+    details |= {
+        name: {"name": path.name, "sha256": sha256_of(path)} for name, path in (("base", base), ("model", adapted))
+    }
+    details |= _consent_details(consent is None, refused)
+    with open_record().during("train", why=why, manifests=[dialect, standard], details=details) as outcome:
+        found = score_shares(
+            tight,
+            learnt,
+            dialect,
+            standard,
+            [number / (points - 1) for number in range(points)],
+            protected=["test_set=standard", *(protect or [])],
+            limit=limit,
+            consent=consent,
+            transcriber=lambda checkpoint: Transcriber(checkpoint, device=device),
+        )
+        # The base harms nobody, so that there is always one.
+        assert found.chosen is not None
+        mixed = between(tight, learnt, found.chosen.share)
+        save_checkpoint(mixed.model, mixed.info, output)
+        outcome.details["checkpoints"] = {output.name: sha256_of(output)}
+    with atomic_write(output.with_suffix(".json")) as handle:
+        json.dump(found.to_dict(), handle, indent=2)
+        handle.write("\n")
+    write_picture(found, output.with_suffix(".png"))
+    typer.echo("share  dialect WER %  standard WER %")
+    for point in found.points:
+        typer.echo(
+            f"{point.share:5.2f}  {point.dialect.wer:13.2f}  {point.standard.wer:14.2f}"
+            + ("  chosen" if point is found.chosen else "")
+            + "".join(f"  harms {harm}" for harm in point.verdict.harmed)
+        )
+    typer.echo(f"written to {output}, {output.with_suffix('.json').name} and {output.with_suffix('.png').name}")
+    if not found.chosen.share:
+        raise typer.Exit(1)
+
+
+def gate(
+    reports: Annotated[list[Path], typer.Argument(help="Of scripts/evaluate.py, with a baseline: one per model.")],
+    protect: Annotated[
+        list[str], typer.Option(help="Groups that must not get worse, such as dialect=en-US or test_set=standard.")
+    ],
+    limit: Limit = 2.0,
+) -> None:
+    """Say which models harm a protected group, and choose the best for its worst dialect of the others.
+
+    The exit code is 1 if none passes.
+    """
+    from asr.evaluation.retention import choose, counts_of, judge, read_report
+
+    verdicts = []
+    for path in reports:
+        report = read_report(path)
+        after, before = (counts_of(report, side, str(path)) for side in ("system", "baseline"))
+        verdicts.append(judge(str(path), after, before, protect, limit))
+    best = choose(verdicts)
+    for verdict in verdicts:
+        said = "harms " + ", ".join(map(str, verdict.harmed)) if verdict.harmed else "harms no protected group"
+        typer.echo(f"{verdict.name}: {verdict.worst} {verdict.wer:.2f} % WER, {said}")
+    typer.echo("no model passes" if best is None else f"best: {best.name}")
+    if best is None:
+        raise typer.Exit(1)
 
 
 def calibrate(

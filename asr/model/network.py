@@ -23,6 +23,9 @@ from asr.model.heads import Head, HeadSpec
 
 Window = Literal["padded", "tight"]
 
+# Encoder frames up to which attention on a CPU in bf16 is learnt as matrices: ten seconds.
+_SHORT = 512
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -148,7 +151,7 @@ class DialectWhisper(nn.Module):
             x = self._run(_encoder_block, block, x, frames, mask)
             layers.append(x)
         heard = tuple(frames.scatter(layer) for layer in layers) if self.heads else ()
-        return Encoded(frames.scatter(encoder.ln_post(x)), num_states, mask, heard)
+        return Encoded(frames.scatter(_norm(encoder.ln_post, x)), num_states, mask, heard)
 
     def decode(self, tokens: Tensor, encoded: Encoded, cache: DecoderCache | None = None) -> Tensor:
         """Run the decoder up to its last hidden states; `logits` turns those into scores.
@@ -170,7 +173,7 @@ class DialectWhisper(nn.Module):
                 x = self._run(_decoder_block, block, x, encoded.states, encoded.mask)
             else:
                 x = _cached_decoder_block(block, x, encoded, cache, index)
-        return cast(Tensor, decoder.ln(x))
+        return _norm(decoder.ln, x)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores over the vocabulary, float32 [..., vocabulary], for hidden states [..., D]."""
@@ -213,7 +216,7 @@ class _Frames:
     def scatter(self, x: Tensor) -> Tensor:
         """[V, D] back in its places, zero in between."""
         if self.index is not None:
-            x = x.new_zeros(self.batch * self.length, x.shape[1]).index_copy(0, self.index, x)
+            x = x.new_zeros(self.batch * self.length, x.shape[1]).index_copy_(0, self.index, x)
         return x.view(self.batch, self.length, -1)
 
 
@@ -222,8 +225,40 @@ def _heads(x: Tensor, attention: MultiHeadAttention) -> Tensor:
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+    if _multiplies_faster(query, key, causal):
+        mixed = _multiplied(query, key, value, mask)
+    else:
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
     return mixed.transpose(1, 2).flatten(start_dim=2)
+
+
+def _multiplies_faster(query: Tensor, key: Tensor, causal: bool) -> bool:
+    """Whether attention that is learnt is faster as matrices: torch's own way back is slow on a CPU in bf16.
+
+    The matrix of scores is kept for the way back, so not where it is large.
+    """
+    return (
+        query.device.type == "cpu"
+        and query.dtype == torch.bfloat16
+        and query.requires_grad
+        and not causal
+        and key.shape[2] <= _SHORT
+    )
+
+
+def _multiplied(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    scores = query @ (key * key.shape[-1] ** -0.5).transpose(-1, -2)
+    if mask is not None:
+        scores = scores + scores.new_zeros(mask.shape).masked_fill(~mask, -torch.inf)
+    return torch.softmax(scores, -1).to(value.dtype) @ value
+
+
+def _norm(layer: nn.Module, x: Tensor) -> Tensor:
+    """Whisper's layer norm; on a CPU without a copy in float32, in which torch computes it anyway."""
+    if x.device.type != "cpu":
+        return cast(Tensor, layer(x))
+    assert isinstance(layer, nn.LayerNorm)
+    return functional.layer_norm(x, layer.normalized_shape, layer.weight, layer.bias, layer.eps)
 
 
 def _keys_values(attention: MultiHeadAttention, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -234,32 +269,32 @@ def _cross_attention(
     block: ResidualAttentionBlock, x: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None
 ) -> Tensor:
     attention = block.cross_attn
-    query = _heads(attention.query(block.cross_attn_ln(x)), attention)
+    query = _heads(attention.query(_norm(block.cross_attn_ln, x)), attention)
     return x + cast(Tensor, attention.out(_attend(query, *keys_values, mask)))
 
 
 def _encoder_block(block: ResidualAttentionBlock, x: Tensor, frames: _Frames, mask: Tensor | None) -> Tensor:
-    attention, normed = block.attn, block.attn_ln(x)
+    attention, normed = block.attn, _norm(block.attn_ln, x)
     query, key, value = (
         _heads(frames.scatter(project(normed)), attention)
         for project in (attention.query, attention.key, attention.value)
     )
     x = x + attention.out(frames.gather(_attend(query, key, value, mask)))
-    return x + cast(Tensor, block.mlp(block.mlp_ln(x)))
+    return x + cast(Tensor, block.mlp(_norm(block.mlp_ln, x)))
 
 
 def _decoder_block(block: ResidualAttentionBlock, x: Tensor, audio: Tensor, mask: Tensor | None) -> Tensor:
-    attention, normed = block.attn, block.attn_ln(x)
+    attention, normed = block.attn, _norm(block.attn_ln, x)
     query = _heads(attention.query(normed), attention)
     x = x + attention.out(_attend(query, *_keys_values(attention, normed), causal=True))
     x = _cross_attention(block, x, _keys_values(block.cross_attn, audio), mask)
-    return x + cast(Tensor, block.mlp(block.mlp_ln(x)))
+    return x + cast(Tensor, block.mlp(_norm(block.mlp_ln, x)))
 
 
 def _cached_decoder_block(
     block: ResidualAttentionBlock, x: Tensor, encoded: Encoded, cache: DecoderCache, index: int
 ) -> Tensor:
-    attention, normed = block.attn, block.attn_ln(x)
+    attention, normed = block.attn, _norm(block.attn_ln, x)
     key, value = _keys_values(attention, normed)
     if index < len(cache.past):
         past_key, past_value = cache.past[index]
@@ -275,4 +310,4 @@ def _cached_decoder_block(
     mask = torch.ones(new, known, dtype=torch.bool, device=x.device).tril(known - new) if new > 1 else None
     x = x + attention.out(_attend(query, key, value, mask))
     x = _cross_attention(block, x, cache.audio[index], encoded.mask)
-    return x + cast(Tensor, block.mlp(block.mlp_ln(x)))
+    return x + cast(Tensor, block.mlp(_norm(block.mlp_ln, x)))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import time
 import warnings
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -86,7 +88,7 @@ class TrainerOptions:
         nodes: Number of machines.
         strategy: How they work together: ``ddp`` (each holds everything) or ``fsdp`` (each holds a part).
         timeout: Seconds after which a process gives up waiting for the others.
-        precision: lightning's name of the number format.
+        precision: lightning's name of the number format; ``auto`` is bf16-mixed where the device multiplies in bf16.
         gradient_checkpointing: Computes activations twice instead of keeping them.
         threads: Threads of a process on CPU; 0 leaves torch's choice.
     """
@@ -104,7 +106,7 @@ class TrainerOptions:
     nodes: Annotated[int, Field(ge=1)] = 1
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     timeout: Annotated[float, Field(gt=0)] = 1800.0
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
     gradient_checkpointing: bool = False
     threads: Annotated[int, Field(ge=0)] = 0
 
@@ -136,6 +138,7 @@ class FragmentData(lightning.LightningDataModule):
         self.consent = consent
         self.position = Position()
         self._hashes = {manifest: order_hash(manifest) for manifest in data.train}
+        self.waits: deque[float] = deque([0.0])
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Endless training batches from the current position on."""
@@ -151,7 +154,9 @@ class FragmentData(lightning.LightningDataModule):
             self.consent,
         )
         stream.position = self.position
-        return self._loader(stream, self.batch)
+        loader = self._loader(stream, self.batch)
+        loader.waits = self.waits
+        return loader
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
         """Every development fragment once, each process its own."""
@@ -163,8 +168,8 @@ class FragmentData(lightning.LightningDataModule):
         as_they_are = BatchOptions(margin=(0.0, 0.0), timestamps=0.0, speeds=(1.0,), contours=self.batch.contours)
         return self._loader(draws, as_they_are)
 
-    def _loader(self, draws: Any, options: BatchOptions) -> DataLoader[Batch]:
-        return DataLoader(
+    def _loader(self, draws: Any, options: BatchOptions) -> _TimedLoader:
+        return _TimedLoader(
             BatchLoader(self.labeller, options),
             sampler=draws,
             batch_size=None,
@@ -198,6 +203,23 @@ class FragmentData(lightning.LightningDataModule):
         self.position = Position(state_dict["epoch"], state_dict["batch"], tuple(state_dict["offsets"]))
 
 
+class _TimedLoader(DataLoader[Batch]):
+    """Notes how long was waited for each batch, in seconds."""
+
+    waits: deque[float] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        batches = super().__iter__()
+        while True:
+            began = time.perf_counter()
+            batch = next(batches, None)
+            if batch is None:
+                return
+            if self.waits is not None:
+                self.waits.append(time.perf_counter() - began)
+            yield batch
+
+
 def _ignore_interrupts(worker: int) -> None:
     """Let the training process alone hear Ctrl-C, which a terminal sends to all: it still needs batches then."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -219,16 +241,39 @@ class _DevelopmentDraws:
 
 
 class _Place(lightning.Callback):
-    """Notes after every batch where in the stream the next one stands."""
+    """Notes after every batch where in the stream the next one stands, and logs how long was waited for the last ones.
 
-    def __init__(self, loaders: FragmentData) -> None:
+    Args:
+        loaders: What is noted in.
+        logged: Batches between two lines of the log.
+    """
+
+    def __init__(self, loaders: FragmentData, logged: int) -> None:
         self.loaders = loaders
+        loaders.waits = deque([0.0], maxlen=logged)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Batch, index: int
     ) -> None:
         if batch.after is not None:
             self.loaders.position = batch.after
+        module.log("train/wait_seconds", sum(self.loaders.waits), batch_size=len(batch.fragments))
+
+
+def with_precision(options: TrainerOptions) -> TrainerOptions:
+    """Return the options with the number format that ``auto`` means on this machine.
+
+    A GPU since Ampere and a CPU with AMX multiply in bf16; elsewhere bf16 is emulated, and no faster than float32.
+    """
+    if options.precision != "auto":
+        return options
+    if options.accelerator != "cpu" and torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = torch.cpu._is_amx_tile_supported()
+    chosen = replace(options, precision="bf16-mixed" if fast else "32-true")
+    log.info("precision: %s; this device %s in bf16", chosen.precision, "multiplies" if fast else "does not multiply")
+    return chosen
 
 
 class _StayStopped(lightning.Callback):
@@ -295,6 +340,8 @@ def train(
     # lightning sets its own level to INFO when it is imported, and advertises.
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    trainer = with_precision(trainer)
+    assert trainer.precision != "auto"
     if trainer.threads:
         torch.set_num_threads(trainer.threads)
     lightning.seed_everything(seed, verbose=False)
@@ -304,7 +351,10 @@ def train(
     loaders = FragmentData(data, batch, Labeller(model.whisper), seed, consent)
     logger = JsonLinesLogger(folder / "log.jsonl")
     # What changes when a step or a validation ends stands before what saves it.
-    callbacks: list[lightning.Callback] = [_Place(loaders), LogBeforeSaving(logger, trainer.log_every)]
+    callbacks: list[lightning.Callback] = [
+        _Place(loaders, trainer.log_every * trainer.accumulate),
+        LogBeforeSaving(logger, trainer.log_every),
+    ]
     if trainer.patience:
         # A metric that was not measured is told by the checkpoints.
         patience = EarlyStopping(trainer.monitor, patience=trainer.patience, mode="min", strict=False)

@@ -401,9 +401,10 @@ class TranscriptionTask(lightning.LightningModule):
             if parameters
             for matrix in (True, False)
         ]
-        # A fused optimiser undoes fp16's loss scale by itself, too late for the gradient to be clipped before.
-        fused = self.trainer.precision != "16-mixed"
-        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6, fused=fused)
+        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6, fused=True)
+        # A fused optimiser offers to undo fp16's loss scale by itself, which is too late for the gradient to be clipped
+        # before. In any mixed precision lightning refuses to clip as long as it offers.
+        optimizer._step_supports_amp_scaling = False
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

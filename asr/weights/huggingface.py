@@ -52,16 +52,21 @@ def read_huggingface(folder: Path) -> Weights:
         if name == "proj_out.weight":
             output = tensor
             continue
-        name = name.removeprefix("model.")
-        for pattern, replacement in _RENAMES:
-            name = re.sub(pattern, replacement, name)
-        state[name] = tensor
+        state[openai_name(name)] = tensor
     dims = dims_of(state, config.get("encoder_attention_heads", 0), config.get("decoder_attention_heads", 0), folder)
     if output is not None and not torch.equal(output, state["decoder.token_embedding.weight"]):
         raise WeightsError(f"{folder} has an output layer of its own; Whisper's is its token embedding")
     generation = folder / "generation_config.json"
     heads = _json(generation).get("alignment_heads") if generation.is_file() else None
     return Weights(dims, state, heads)
+
+
+def openai_name(name: str) -> str:
+    """Return what openai-whisper calls the tensor that Hugging Face calls ``name``."""
+    name = name.removeprefix("model.")
+    for pattern, replacement in _RENAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def _tensors(folder: Path) -> dict[str, Tensor]:

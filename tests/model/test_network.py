@@ -258,3 +258,36 @@ def test_half_precision_decodes_what_it_encoded(tight: DialectWhisper) -> None:
         logits = tight.logits(tight.decode(tokens, encoded))
     assert encoded.states.dtype == torch.bfloat16 and logits.dtype == torch.float32
     assert functional.cosine_similarity(logits.flatten(), expected.flatten(), 0) > 0.99
+
+
+def test_attention_as_matrices_is_attention() -> None:
+    """What a CPU learns with in bf16, against torch's own, forward and backward, with frames that are not there."""
+    torch.manual_seed(0)
+    mask = (torch.arange(7)[None, :] < torch.tensor([7, 3])[:, None])[:, None, None, :]
+    pairs = []
+    for attend in (network._multiplied, lambda *given: scaled_dot_product_attention(*given[:3], attn_mask=given[3])):
+        generator = torch.Generator().manual_seed(1)
+        inputs = [torch.randn(2, 4, size, 8, generator=generator).requires_grad_() for size in (5, 7, 7)]
+        mixed = attend(*inputs, mask)
+        mixed.square().sum().backward()
+        pairs.append([mixed, *(tensor.grad for tensor in inputs)])
+    for one, two in zip(*pairs, strict=True):
+        torch.testing.assert_close(one, two)
+    short = torch.zeros(1, 1, 4, 8, dtype=torch.bfloat16, requires_grad=True)
+    assert network._multiplies_faster(short, short, causal=False)
+    assert not network._multiplies_faster(short, short, causal=True)
+    assert not network._multiplies_faster(short.detach(), short, causal=False)
+    assert not network._multiplies_faster(short, short.expand(1, 1, 4, 8).repeat(1, 1, 200, 1), causal=False)
+
+
+def test_bf16_gives_the_gradient_of_float32(tiny_whisper: Whisper) -> None:
+    model = DialectWhisper(tiny_whisper, "tight")
+    torch.manual_seed(0)
+    mel, frames = torch.randn(2, 80, 60), torch.tensor([60, 41])
+    gradients = []
+    for bf16 in (False, True):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            model.encode(mel, frames).states.float().square().mean().backward()
+        gradients.append(model.whisper.encoder.blocks[0].attn.query.weight.grad.clone())
+    assert torch.nn.functional.cosine_similarity(*(grad.flatten() for grad in gradients), dim=0) > 0.99

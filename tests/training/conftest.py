@@ -48,6 +48,7 @@ def run(tiny_whisper: Whisper, corpus: Path) -> Run:
         model.set_heads({name: labels.spec for name, labels in learnt.items()})
         adapt(model, mode, LoraOptions(rank=4))
         settings = {"max_steps": 2, "validate_every": 1000, "save_every": 1000, "log_every": 1, "accelerator": "cpu"}
+        settings["precision"] = "32-true"  # the same on every machine
         return train(
             model,
             CheckpointInfo(base_model="tiny-random"),

@@ -138,7 +138,7 @@ def state(folder: Path) -> dict[str, Any]:
 def log(folder: Path) -> list[dict[str, float]]:
     path = folder / "log.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    return [{key: value for key, value in row.items() if key != "time"} for row in rows]
+    return [{key: value for key, value in row.items() if key not in ("time", "train/wait_seconds")} for row in rows]
 
 
 def assert_same(one: Any, two: Any, place: str = "") -> None:

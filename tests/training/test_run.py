@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ import pytest
 import torch
 import whisper
 
+from asr.data.batch import Batch, BatchLoader
+from asr.data.stream import Draw
 from asr.errors import AudioError, CheckpointError, ConfigError, ManifestError
 from asr.fragment import read_manifest, write_manifest
 from asr.model.checkpoint import load_checkpoint
 from asr.training.checkpoints import TrainingStopped
 from asr.training.heads import HeadOptions
+from asr.training.run import TrainerOptions, with_precision
 from asr.training.task import TranscriptionTask
 from asr.weights.openai import HEADS_ENTRY, OWN_ENTRY
 
@@ -37,7 +41,8 @@ def state(folder: Path) -> dict[str, Any]:
 
 def log(folder: Path) -> list[dict[str, float]]:
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "time"} for row in rows]
+    clocks = ("time", "train/wait_seconds")
+    return [{key: value for key, value in row.items() if key not in clocks} for row in rows]
 
 
 def assert_same(one: Any, two: Any) -> None:
@@ -100,6 +105,37 @@ def test_a_run_leaves_checkpoints_that_stock_whisper_loads(run: Run, dev: Path, 
     assert [row["lr-AdamW/pg1"] for row in rows if "lr-AdamW/pg1" in row] == pytest.approx([5e-4, 1e-3, 1e-3])
     assert len([row for row in rows if "dev/wer_worst" in row]) == 3
     assert list((folder / "tensorboard").iterdir())
+
+
+def test_bf16_learns_what_float32_learns(run: Run, tmp_path: Path) -> None:
+    losses = {}
+    for precision in ("32-true", "bf16-mixed"):
+        run(tmp_path / precision, max_steps=12, lr=2e-2, precision=precision)
+        losses[precision] = [row["train/loss"] for row in log(tmp_path / precision) if "train/loss" in row]
+    assert losses["bf16-mixed"] == pytest.approx(losses["32-true"], rel=0.03)
+    assert losses["bf16-mixed"][-1] < 0.8 * losses["bf16-mixed"][0]
+
+
+@pytest.mark.parametrize(("amx", "chosen"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_the_precision_that_the_device_is_fast_in(monkeypatch: pytest.MonkeyPatch, amx: bool, chosen: str) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert with_precision(TrainerOptions(accelerator="cpu")).precision == chosen
+    assert with_precision(TrainerOptions(accelerator="cpu", precision="16-mixed")).precision == "16-mixed"
+
+
+def test_the_time_waited_for_data_is_logged(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = BatchLoader.__getitem__
+
+    def slowly(self: BatchLoader, draw: Draw) -> Batch:
+        time.sleep(0.2)
+        return load(self, draw)
+
+    monkeypatch.setattr(BatchLoader, "__getitem__", slowly)
+    run(tmp_path / "run", max_steps=4, log_every=2)
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    waited = [row["train/wait_seconds"] for row in map(json.loads, lines) if "train/wait_seconds" in row]
+    # Two batches a line, each waited for.
+    assert len(waited) == 2 and min(waited) >= 0.4
 
 
 def test_training_learns(run: Run, tmp_path: Path) -> None:

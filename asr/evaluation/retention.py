@@ -1,0 +1,168 @@
+"""The retention gate: among several models, the best for the worst dialect of those that forget no protected group."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from asr.errors import AsrError
+
+Side = Literal["system", "baseline"]
+
+# A dialect with fewer reference words than this does not choose a model.
+ENOUGH_WORDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Word errors of a group.
+
+    Attributes:
+        errors: All of them.
+        words: Reference words.
+    """
+
+    errors: int
+    words: int
+
+    @property
+    def wer(self) -> float:
+        """In percent."""
+        return 100 * self.errors / self.words
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """A protected group that got worse than is allowed.
+
+    Attributes:
+        group: Such as ``dialect=en-US``.
+        before: Its errors in the baseline.
+        after: Its errors in the model.
+    """
+
+    group: str
+    before: Count
+    after: Count
+
+    def __str__(self) -> str:
+        change = f"{100 * (self.after.errors / self.before.errors - 1):+.1f} %" if self.before.errors else "from none"
+        return f"{self.group} {self.before.wer:.2f} → {self.after.wer:.2f} % ({change})"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate says of one model.
+
+    Attributes:
+        name: The model's.
+        worst: The dialect that it hears worst.
+        wer: That dialect's WER in percent.
+        harmed: The protected groups that got worse than is allowed, the worst one first.
+    """
+
+    name: str
+    worst: str
+    wer: float
+    harmed: tuple[Harm, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no protected group was harmed."""
+        return not self.harmed
+
+
+def counts_of(report: Mapping[str, Any], side: Side = "system", where: str = "the report") -> dict[str, Count]:
+    """The word errors of every group in a report of `scripts/evaluate.py`, by ``dimension=group``.
+
+    Fragments whose group is not known are a group only in ``overall``.
+
+    Args:
+        report: As JSON holds it.
+        side: Whose errors.
+        where: Names the report in an error.
+
+    Raises:
+        AsrError: It is no such report, or has no such side.
+    """
+    try:
+        target = next(target for target in report["targets"] if target["target"] == "text")
+        counts = {"overall": _count(target["overall"], side, where)}
+        for group in target["groups"]:
+            if group["group"] is not None:
+                counts[f"{group['dimension']}={group['group']}"] = _count(group, side, where)
+    except (KeyError, TypeError, StopIteration):
+        raise AsrError(f"{where} is no report of scripts/evaluate.py; write one with output=report.json") from None
+    return {name: count for name, count in counts.items() if count.words}
+
+
+def _count(group: Mapping[str, Any], side: Side, where: str) -> Count:
+    score = group[side]
+    if score is None:
+        raise AsrError(f"{where} compares with no baseline; evaluate with baseline= the model that must not be harmed")
+    return Count(int(score["words"]["errors"]), int(score["words"]["reference"]))
+
+
+def read_report(path: str | Path) -> dict[str, Any]:
+    """Read a report of `scripts/evaluate.py`.
+
+    Raises:
+        AsrError: It cannot be read.
+    """
+    try:
+        report = json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise AsrError(f"there is no report {path}; write one with scripts/evaluate.py … output={path}") from None
+    except (OSError, ValueError) as error:
+        raise AsrError(f"{path} is no readable JSON: {error}") from None
+    if not isinstance(report, dict):
+        raise AsrError(f"{path} is no report of scripts/evaluate.py; write one with output={path}")
+    return report
+
+
+def judge(
+    name: str, after: Mapping[str, Count], before: Mapping[str, Count], protected: Iterable[str], limit: float = 2.0
+) -> Verdict:
+    """Compare a model with its baseline.
+
+    Args:
+        name: The model's.
+        after: Its errors by group.
+        before: The baseline's, on the same fragments.
+        protected: Groups that must not get worse, such as ``dialect=en-US`` or ``test_set=standard``.
+        limit: By how many percent of its errors a protected group may get worse.
+
+    Raises:
+        AsrError: A protected group was not measured, or on other fragments in the two.
+    """
+    harmed = []
+    for group in protected:
+        if group not in after or group not in before:
+            raise AsrError(
+                f"the protected group {group!r} was not measured in {name}; there are {', '.join(sorted(after))}"
+            )
+        one, two = before[group], after[group]
+        if one.words != two.words:
+            raise AsrError(
+                f"{group!r} has {two.words} words in {name} and {one.words} in its baseline; evaluate both on the same "
+                "fragments"
+            )
+        if two.errors > one.errors * (1 + limit / 100):
+            harmed.append(Harm(group, one, two))
+    harmed.sort(key=lambda harm: harm.after.errors / max(1, harm.before.errors), reverse=True)
+    worst = _worst_dialect(after)
+    return Verdict(name, worst, after[worst].wer, tuple(harmed))
+
+
+def _worst_dialect(counts: Mapping[str, Count]) -> str:
+    dialects = [name for name in counts if name.startswith("dialect=")]
+    enough = [name for name in dialects if counts[name].words >= ENOUGH_WORDS] or dialects or ["overall"]
+    return max(enough, key=lambda name: counts[name].wer)
+
+
+def choose(verdicts: Sequence[Verdict]) -> Verdict | None:
+    """The model with the lowest WER of its worst dialect, of those that passed; None if none did."""
+    return min((verdict for verdict in verdicts if verdict.passed), key=lambda verdict: verdict.wer, default=None)

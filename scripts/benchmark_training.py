@@ -1,0 +1,304 @@
+"""Training against the Hugging Face recipe: python scripts/benchmark_training.py MANIFEST --model base.
+
+Both train the same weights on the same fragments with as many fragments a step, in the same precision: this project as
+`scripts/train.py` does it, and transformers' `Seq2SeqTrainer` with the usual collator and every fragment padded to 30 s.
+Each is a process of its own, and they take turns, a few steps each; who has no turn is stopped, its loaders too.
+
+Ours reads and decodes audio and makes features during its steps. The recipe has its features in memory before the first
+step, which favours it. Prints fragments per second, the median seconds of a step, their ratio, and the peak memory of
+the training process: on a GPU what torch allocated there, else the resident memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import resource
+import signal
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+# The first steps make the optimiser's state and warm the allocators.
+_WARM = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What both train.
+
+    Attributes:
+        manifest: The fragments.
+        model: The weights that both start from.
+        batch_seconds: Most seconds of audio in a batch of ours.
+        steps: Steps that are measured.
+        precision: ``32-true`` or ``bf16-mixed``.
+        cuda: Whether on a GPU.
+    """
+
+    manifest: Path
+    model: str
+    batch_seconds: float
+    steps: int
+    precision: str
+    cuda: bool
+
+
+class Turn:
+    """A process's end of the line: it asks before every step, and tells after it.
+
+    Args:
+        line: To the process that deals out turns.
+        cuda: Whether there is a GPU to wait for.
+    """
+
+    def __init__(self, line: Connection, cuda: bool) -> None:
+        self.line = line
+        self.cuda = cuda
+
+    def wait(self) -> None:
+        """Say that all before this is done, and wait for the next turn."""
+        if self.cuda:
+            torch.cuda.synchronize()
+        peak = (
+            torch.cuda.max_memory_allocated()
+            if self.cuda
+            else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        )
+        self.line.send(peak)
+        self.line.recv()
+
+
+def train_ours(plan: Plan, line: Connection) -> None:
+    """Train as `scripts/train.py` does."""
+    os.setpgrp()
+    from asr.data.batch import BatchOptions
+    from asr.model.checkpoint import load_checkpoint
+    from asr.training import run
+    from asr.training.task import OptimOptions, TranscriptionTask
+
+    turn = Turn(line, plan.cuda)
+
+    class TakesTurns(TranscriptionTask):
+        def on_train_start(self) -> None:
+            turn.wait()
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            turn.wait()
+
+    run.TranscriptionTask = TakesTurns  # type: ignore[misc]
+    loaded = load_checkpoint(plan.model)
+    loaded.model.window = "tight"
+    with tempfile.TemporaryDirectory() as folder:
+        run.train(
+            loaded.model,
+            loaded.info,
+            Path(folder),
+            data=run.DataOptions((str(plan.manifest),), batch_seconds=plan.batch_seconds),
+            batch=BatchOptions(speeds=(1.0,)),
+            augment=None,
+            optim=OptimOptions(),
+            trainer=run.TrainerOptions(
+                max_steps=_WARM + plan.steps,
+                precision=plan.precision,  # type: ignore[arg-type]
+                accelerator="gpu" if plan.cuda else "cpu",
+                save_every=10**9,
+            ),
+            seed=0,
+        )
+
+
+def train_huggingface(plan: Plan, line: Connection) -> None:
+    """Train as the usual recipe does (huggingface.co/blog/fine-tune-whisper), without gradient checkpointing."""
+    os.setpgrp()
+    import transformers
+
+    from asr.audio import SAMPLE_RATE, load_audio
+    from asr.data.labels import Labeller
+    from asr.model.checkpoint import load_checkpoint
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    turn = Turn(line, plan.cuda)
+    whisper = load_checkpoint(plan.model).model.whisper
+    labeller = Labeller(whisper)
+    extractor = transformers.WhisperFeatureExtractor(feature_size=whisper.dims.n_mels)
+    examples = []
+    for fragment in (fragment for batch in batches_of(plan) for fragment in batch):
+        audio = np.asarray(load_audio(fragment.audio, fragment.start, fragment.duration))
+        features = extractor(audio, sampling_rate=SAMPLE_RATE).input_features[0]
+        label = labeller(fragment.text, fragment.language)
+        # The recipe's labels are all tokens but the first, which the model puts before them.
+        examples.append({"input_features": features, "labels": [*label.tokens[1:], label.targets[-1]]})
+
+    def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        labels = [torch.tensor(row["labels"]) for row in rows]
+        return {
+            "input_features": torch.from_numpy(np.stack([row["input_features"] for row in rows])),
+            "labels": torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100),
+        }
+
+    class TakesTurns(transformers.TrainerCallback):
+        def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+            turn.wait()
+
+        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+            turn.wait()
+
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = transformers.Seq2SeqTrainer(
+            model=as_huggingface(whisper),
+            args=transformers.Seq2SeqTrainingArguments(
+                output_dir=folder,
+                per_device_train_batch_size=round(len(examples) / (_WARM + plan.steps)),
+                max_steps=_WARM + plan.steps,
+                learning_rate=1e-5,
+                bf16=plan.precision == "bf16-mixed",
+                use_cpu=not plan.cuda,
+                save_strategy="no",
+                report_to=[],
+                disable_tqdm=True,
+                remove_unused_columns=False,
+            ),
+            train_dataset=examples,
+            data_collator=collate,
+            callbacks=[TakesTurns()],
+        )
+        trainer.train()
+
+
+def as_huggingface(whisper: Any) -> Any:
+    """The same weights as transformers' model."""
+    import transformers
+
+    from asr.weights.huggingface import openai_name
+
+    dims = whisper.dims
+    config = transformers.WhisperConfig(
+        vocab_size=dims.n_vocab,
+        num_mel_bins=dims.n_mels,
+        d_model=dims.n_audio_state,
+        encoder_layers=dims.n_audio_layer,
+        encoder_attention_heads=dims.n_audio_head,
+        encoder_ffn_dim=4 * dims.n_audio_state,
+        decoder_layers=dims.n_text_layer,
+        decoder_attention_heads=dims.n_text_head,
+        decoder_ffn_dim=4 * dims.n_text_state,
+        max_source_positions=dims.n_audio_ctx,
+        max_target_positions=dims.n_text_ctx,
+    )
+    model = transformers.WhisperForConditionalGeneration(config)
+    ours = whisper.state_dict()
+    for name, weight in model.state_dict().items():
+        if name != "proj_out.weight":  # tied to the embedding
+            weight.copy_(ours[openai_name(name)])
+    return model
+
+
+def batches_of(plan: Plan) -> list[Any]:
+    """The fragments of the batches that our training draws first."""
+    from asr.data.stream import BatchStream
+
+    stream = BatchStream([plan.manifest], plan.batch_seconds)
+    return [draw.fragments for draw in islice(stream, _WARM + plan.steps)]
+
+
+class Side:
+    """One of the two, and what it took.
+
+    Args:
+        target: What its process does.
+        plan: What is trained.
+    """
+
+    def __init__(self, target: Callable[[Plan, Connection], None], plan: Plan) -> None:
+        self.seconds: list[float] = []
+        self.peak = 0
+        self.line, other = multiprocessing.Pipe()
+        self.process = multiprocessing.get_context("spawn").Process(target=target, args=(plan, other))
+        self.process.start()
+        other.close()
+        self.line.recv()  # ready before the first step
+        self._send(signal.SIGSTOP)
+
+    def step(self) -> None:
+        """Let it take one step."""
+        began = time.perf_counter()
+        self._send(signal.SIGCONT)
+        self.line.send(None)
+        self.peak = self.line.recv()
+        self._send(signal.SIGSTOP)
+        self.seconds.append(time.perf_counter() - began)
+
+    def close(self) -> None:
+        """End its processes."""
+        self._send(signal.SIGKILL)
+        self.process.join()
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self.process.pid is not None
+        os.killpg(self.process.pid, number)
+
+
+def measure(plan: Plan, turn: int) -> dict[str, Side]:
+    """Train both, ``turn`` steps each in turn."""
+    sides = {}
+    try:
+        for name, target in (("hugging face", train_huggingface), ("ours", train_ours)):
+            sides[name] = Side(target, plan)
+        for first in tqdm(range(0, _WARM + plan.steps, turn), desc=plan.precision):
+            for side in sides.values():
+                for _ in range(min(turn, _WARM + plan.steps - first)):
+                    side.step()
+    finally:
+        for side in sides.values():
+            side.close()
+    return sides
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("--model", default="base")
+    parser.add_argument("--batch-seconds", type=float, default=80.0)
+    parser.add_argument("--steps", type=int, default=8, help="steps measured in each precision")
+    parser.add_argument("--turn", type=int, default=2, help="steps of one before the other has its turn")
+    parser.add_argument("--precisions", nargs="+", default=["32-true", "bf16-mixed"])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    given = parser.parse_args()
+    for precision in given.precisions:
+        cuda = given.device == "cuda"
+        plan = Plan(given.manifest, given.model, given.batch_seconds, given.steps, precision, cuda)
+        batches = batches_of(plan)[_WARM:]
+        count = sum(map(len, batches))
+        seconds = sum(fragment.duration for batch in batches for fragment in batch)
+        print(
+            f"{precision}: {given.steps} steps of {count / given.steps:.1f} fragments, {seconds / count:.1f} s on "
+            f"average, on {torch.cuda.get_device_name() if cuda else f'{torch.get_num_threads()} CPU threads'}"
+        )
+        sides = measure(plan, given.turn)
+        rates = {}
+        for name, side in sides.items():
+            took = side.seconds[_WARM:]
+            rates[name] = count / sum(took)
+            print(
+                f"{name:>14}: {rates[name]:7.2f} fragments a second, {statistics.median(took):6.2f} s a step (median), "
+                f"{side.peak / 2**30:5.2f} GiB at the most"
+            )
+        print(f"{'ratio':>14}: {rates['ours'] / rates['hugging face']:.1f}")
+
+
+if __name__ == "__main__":
+    main()
