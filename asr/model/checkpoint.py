@@ -223,6 +223,10 @@ def read_info(entry: object, path: Path) -> CheckpointInfo:
         CheckpointError: It is of a newer format, or was not written by this package.
     """
     version = entry.get("format_version") if isinstance(entry, dict) else None
+    if isinstance(version, int) and version < 1:
+        raise CheckpointError(
+            f"{path} has checkpoint format {version}, which no version of this package has written; save it again"
+        )
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has checkpoint format {version}, this version of the package reads up to {FORMAT_VERSION}; "

@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from asr.data.stream import MAX_SECONDS, BatchStream, Draw, Position, UsableFragments, sequential_batches
+from asr.data.stream import MAX_SECONDS, BatchStream, Draw, Position, UsableFragments, order_hash, sequential_batches
 from asr.errors import ConfigError, ManifestError
 from asr.fragment import Consent, Fragment
 from asr.privacy.consent import ConsentCheck
@@ -154,26 +156,58 @@ def test_no_manifest() -> None:
         BatchStream([], 10.0)
 
 
-@pytest.mark.parametrize("fragments", [60, 59, 3])
-def test_two_processes_share_a_pass(manifest: Make, fragments: int) -> None:
-    path = manifest("a", DURATIONS[:fragments])
-    ranks = [passes(BatchStream([path], 20.0, rank=rank, world_size=2), 3) for rank in range(2)]
-    for number in range(3):
-        one, two = (draws[number] for draws in ranks)
-        assert len(one) == len(two)  # else one would wait for the other for ever
-        counts = Counter(heard(one) + heard(two))
-        assert counts.keys() == {f"a{number}" for number in range(fragments)}
-        twice = [name for name, count in counts.items() if count > 1]
-        if twice:  # a last batch of one fragment was left for two
-            assert [ids(one[-1]), ids(two[-1])] == [twice, twice]
-            assert counts[twice[0]] == 2
-        assert {draw.seed for draw in one}.isdisjoint(draw.seed for draw in two)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    durations=st.lists(st.floats(0.3, 30.0), min_size=1, max_size=60),
+    world_size=st.integers(1, 9),
+    batch_seconds=st.sampled_from([2.0, 20.0, 90.0]),
+)
+def test_processes_share_every_pass(
+    manifest: Make, durations: list[float], world_size: int, batch_seconds: float
+) -> None:
+    path = manifest("a", durations)
+    ranks = [
+        passes(BatchStream([path], batch_seconds, rank=rank, world_size=world_size), 2) for rank in range(world_size)
+    ]
+    for number in range(2):
+        shares = [draws[number] for draws in ranks]
+        assert len({len(share) for share in shares}) == 1  # else one would wait for the others for ever
+        # Every fragment once: none twice, none lost.
+        assert sorted(name for share in shares for name in heard(share)) == sorted(
+            f"a{n}" for n in range(len(durations))
+        )
+        for draw in itertools.chain(*shares):
+            padded = len(draw.fragments) * max((item.duration or 0 for item in draw.fragments), default=0)
+            assert padded <= batch_seconds or len(draw.fragments) == 1
+        assert len({draw.seed for draw in itertools.chain(*shares)}) == world_size * len(shares[0])
+        # Nobody is without fragments but in the last round.
+        assert all(draw.fragments for share in shares for draw in share[:-1])
 
 
-def test_a_last_fragment_is_heard_by_both_processes(manifest: Make) -> None:
-    path = manifest("a", [1.0])
-    for rank in range(2):
-        assert [ids(draw) for draw in passes(BatchStream([path], 20.0, rank=rank, world_size=2), 1)[0]] == [["a0"]]
+def test_consent_that_ends_in_one_process_keeps_the_others_in_step(manifest: Make) -> None:
+    path = manifest("a", [1.0] * 8)
+    check = ConsentCheck("training", date.today() - timedelta(days=1))
+    streams = [BatchStream([path], 1.0, rank=rank, world_size=2, consent=check) for rank in range(2)]
+    before = [passes(stream, 1)[0] for stream in streams]
+    gone = {ids(before[0][1])[0], ids(before[0][2])[0], ids(before[1][2])[0]}
+    end_consent(path, gone, date.today())
+    after = [passes(stream, 1)[0] for stream in streams]
+    # Of the second round one half is silent, the third is passed over.
+    assert [[ids(draw) for draw in share] for share in after] == [
+        [ids(before[0][0]), [], ids(before[0][3])],
+        [ids(before[1][0]), ids(before[1][1]), ids(before[1][3])],
+    ]
+
+
+def test_a_manifest_is_known_by_all_but_consent(manifest: Make) -> None:
+    path = manifest("a", [1.0, 2.0])
+    before = order_hash(path)
+    end_consent(path, {"a0"}, date.today())
+    assert order_hash(path) == before
+    rows = path.read_text("utf-8").splitlines()
+    for changed in (rows[:1], rows[::-1], [rows[0].replace("hello", "bye"), rows[1]], [*rows, "{broken"]):
+        path.write_text("\n".join(changed) + "\n", "utf-8")
+        assert order_hash(path) != before
 
 
 @pytest.mark.parametrize("world_size", [1, 2])

@@ -259,6 +259,13 @@ def test_a_newer_format(tiny_checkpoint: Path) -> None:
         load_checkpoint(tiny_checkpoint)
 
 
+@pytest.mark.parametrize("version", [0, -1])
+def test_an_older_format_than_there_ever_was(tiny_checkpoint: Path, version: int) -> None:
+    change_own(tiny_checkpoint, format_version=version)
+    with pytest.raises(CheckpointError, match=rf"has checkpoint format {version}, which no version of this package"):
+        load_checkpoint(tiny_checkpoint)
+
+
 def test_unknown_keys_of_a_known_format_are_passed_over(tiny_checkpoint: Path) -> None:
     expected = load_checkpoint(tiny_checkpoint).info
     change_own(tiny_checkpoint, note="mine")

@@ -16,7 +16,7 @@ from whisper.model import Whisper
 from asr.errors import CheckpointError, ConfigError
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint
 from asr.model.network import DialectWhisper
-from asr.training.checkpoints import AtomicCheckpointIO, Checkpoints
+from asr.training.checkpoints import STATE_VERSION, AtomicCheckpointIO, Checkpoints
 from asr.training.task import OptimOptions, TranscriptionTask
 
 
@@ -205,6 +205,17 @@ def test_a_damaged_state_is_a_sentence(tmp_path: Path, damage: str) -> None:
         f"beside it with model.name={tmp_path / 'last.pt'}"
     )
     assert not (tmp_path / "was here").exists()
+
+
+def test_states_of_other_versions(tmp_path: Path) -> None:
+    io, path = AtomicCheckpointIO(), tmp_path / "last.state"
+    torch.save(STATE, path)  # the first version bore no number
+    assert io.load_checkpoint(path)["fragments"] == {"drawn": 0, "missed": 0}
+    torch.save(STATE | {"state_version": STATE_VERSION, "fragments": {"drawn": 3, "missed": 1}}, path)
+    assert io.load_checkpoint(path)["fragments"] == {"drawn": 3, "missed": 1}
+    torch.save(STATE | {"state_version": STATE_VERSION + 1}, path)
+    with pytest.raises(CheckpointError, match=rf"has state version {STATE_VERSION + 1}, this version .* upgrade"):
+        io.load_checkpoint(path)
 
 
 def test_no_state(tmp_path: Path) -> None:

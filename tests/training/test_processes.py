@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import logging
 import os
 import random
+import re
 import resource
 import runpy
 import signal
@@ -17,7 +20,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from torch.distributed.tensor import DTensor
 
@@ -75,8 +80,16 @@ def _script(arguments: tuple[str, ...], folder: Path, environment: dict[str, str
     os.dup2(output, 2)
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if "CLOCK" in environment:
+        # A clock that is set back by a day, and forward by a year, whenever it is asked.
+        jumps = itertools.cycle((0.0, -86_400.0, 3e7))
+        real = time.time
+        time.time = lambda: real() + next(jumps)  # type: ignore[assignment]
     if "GRADIENTS" in environment:
         _save_gradients(Path(environment["GRADIENTS"]))
+    # Hydra silences every logger that is there when it starts; in a process that imports later, none of ours is.
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("asr")]:
+        del logging.root.manager.loggerDict[name]
     sys.argv = [str(SCRIPT), *arguments]
     torch.set_num_threads(1)
     runpy.run_path(str(SCRIPT), run_name="__main__")
@@ -86,12 +99,19 @@ class Script:
     """``scripts/train.py`` in some processes, as torchrun starts them when there are several."""
 
     def __init__(
-        self, folder: Path, *arguments: str, processes: int = 1, limit: int | None = None, gradients: Path | None = None
+        self,
+        folder: Path,
+        *arguments: str,
+        processes: int = 1,
+        limit: int | None = None,
+        gradients: Path | None = None,
+        clock: bool = False,
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.outputs = [folder / f"output{number}.txt" for number in range(processes)]
         names = ("ASR_RECORD", "ASR_TOMBSTONES", "ASR_USER")
         common = {name: os.environ[name] for name in names} | {"OMP_NUM_THREADS": "1"}
+        common |= {"CLOCK": "jumps"} if clock else {}
         common |= {} if gradients is None else {"GRADIENTS": str(gradients)}
         if processes > 1:
             with socket.socket() as free:
@@ -226,9 +246,12 @@ def test_signals_save_and_end_with_their_own_code(given: list[str], tmp_path: Pa
         os.kill(script.processes[0].pid or 0, number)
         assert script.ends() == [75]
         assert "asr: training stopped at step " in script.said
-    end = Script(tmp_path, f"resume={run}")
+    # And on the last stretch the clock is not to be trusted.
+    end = Script(tmp_path, f"resume={run}", clock=True)
     assert end.ends() == [0], end.said
     assert_same_run(tmp_path / "whole", run)
+    times = [json.loads(line)["time"] for line in (run / "log.jsonl").read_text().splitlines()]
+    assert times != sorted(times)
 
 
 def test_a_full_disk_keeps_the_older_state(given: list[str], tmp_path: Path) -> None:
@@ -340,3 +363,60 @@ def test_gradients_are_those_of_the_joined_batch(given: list[str], corpus: Path,
         assert one["adversary.layers.0.weight"].any() and one["model.whisper.decoder.ln.weight"].any()
         for name, gradient in one.items():
             torch.testing.assert_close(other[name], gradient, atol=1e-6, rtol=1e-3, msg=lambda m, name=name: name + m)
+
+
+def test_what_cannot_be_used_is_named_and_left_out(given: list[str], corpus: Path, tmp_path: Path) -> None:
+    fragments = [item.replace(speaker="one") for item in read_manifest(corpus)]
+    soundfile.write(tmp_path / "long.wav", np.zeros(16000 * 31), 16000)
+    long = fragments[0].replace(id="long", audio=str(tmp_path / "long.wav"), duration=30.1)
+    wordy = fragments[1].replace(id="wordy", text=" hello" * 443)  # six tokens are Whisper's own
+    Path(fragments[3].audio).write_bytes(b"no audio")
+    write_manifest([long, wordy, *fragments], corpus)
+    # No batch but those of the broken recording is without anything that can be heard.
+    script = Script(tmp_path, *given, "run=run", "data.batch_seconds=0.5", "data.unreadable=0.2")
+    assert script.ends() == [0], script.said
+    assert "(corpus.jsonl:1): fragment 'long' lasts 30.1 s, Whisper hears 30 s at a time; cut it" in script.said
+    assert "(corpus.jsonl:2): the label of fragment 'wordy' has 449 tokens, Whisper has room for 448" in script.said
+    assert "fragment 'f3' is left out: its recording cannot be read; run `asr validate`" in script.said
+    counted = max(row.get("train/unreadable", 0) for row in log(tmp_path / "run"))
+    assert state(tmp_path / "run")["fragments"] == {"drawn": 18, "missed": counted} and counted >= 1
+    assert f"{counted:.0f} of 18 fragments were left out: they cannot be read" in script.said
+    for number in range(11):
+        Path(fragments[number].audio).write_bytes(b"no audio")
+    script = Script(tmp_path, *given, "run=broken", "data.batch_seconds=0.5", "data.dev=[]", "trainer.max_steps=99")
+    assert script.ends() == [1]
+    assert "fragments drawn so far have recordings that cannot be read, and data.unreadable allows 5 %" in script.said
+    assert "Traceback" not in script.said
+
+
+def test_a_corpus_of_one_fragment(given: list[str], dev: Path, tmp_path: Path) -> None:
+    write_manifest(list(read_manifest(dev))[:1], dev)
+    one = [*given, f"data.train={dev}", "trainer.max_steps=3"]
+    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+    scripts = [
+        Script(tmp_path / "one", *one, "run=run"),
+        Script(tmp_path / "two", *one, *two, "run=run", processes=2),
+    ]
+    for script in scripts:
+        assert set(script.ends()) == {0}, script.said
+    # Of two processes one has nothing to hear, and changes nothing.
+    alone, both = (state(tmp_path / name / "run") for name in ("one", "two"))
+    assert alone["fragments"] == both["fragments"] == {"drawn": 6, "missed": 0}
+
+
+def test_a_loss_that_is_no_number(given: list[str], tmp_path: Path) -> None:
+    broken = ["optim.lr=1e36", "adapter=full", "trainer.save_every=1", "optim.warmup_steps=0", "data.dev=[]"]
+    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+    scripts = [
+        Script(tmp_path / "one", *given, *broken, "run=run"),
+        Script(tmp_path / "two", *given, *broken, *two, "run=run", processes=2),
+    ]
+    for folder, script in zip(("one", "two"), scripts, strict=True):
+        assert set(script.ends()) == {1}, script.said
+        said = re.search(
+            r"asr: the loss is not finite in step 1, with the fragments ('f\d+'(, 'f\d+')*); the", script.said
+        )
+        assert said is not None, script.said
+        kept = state(tmp_path / folder / "run")
+        assert kept["global_step"] == 1
+        assert all(weight.isfinite().all() for weight in kept["state_dict"].values())
