@@ -34,7 +34,7 @@ from asr.training.run import TrainerOptions
 from asr.training.task import OptimOptions
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-CHOICES = sorted((path.parent.name, path.stem) for path in CONFIGS.glob("*/*.yaml"))
+CHOICES = sorted((path.parent.name, path.stem) for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "clusters")
 OF_TRAINING = [choice for choice in CHOICES if choice[0] != "decode"]
 OF_DECODING = [name for group, name in CHOICES if group == "decode"]
 GIVEN = "data.train=train.jsonl"
