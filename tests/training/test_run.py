@@ -183,6 +183,24 @@ def test_a_run_that_is_killed_goes_on_from_its_last_state(run: Run, dev: Path, t
     assert before == after
 
 
+def test_patience_counts_on_where_a_run_was_killed(run: Run, dev: Path, tmp_path: Path) -> None:
+    options = {"dev": dev, "max_steps": 50, "validate_every": 1, "patience": 3, "lr": 1e-12}
+    run(tmp_path / "whole", **options)
+
+    def dies(self: TranscriptionTask, batch: Any, index: int) -> torch.Tensor:
+        if self.global_step == 2:
+            raise MemoryError
+        return original(self, batch, index)
+
+    original = TranscriptionTask.training_step
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(TranscriptionTask, "training_step", dies)
+        run(tmp_path / "killed", **options)
+    run(tmp_path / "killed", resume=True, **options)
+    assert state(tmp_path / "killed")["global_step"] == state(tmp_path / "whole")["global_step"] == 4
+    assert log(tmp_path / "killed") == log(tmp_path / "whole")
+
+
 def test_lora_resumes_too_and_is_merged_on_save(run: Run, tmp_path: Path) -> None:
     run(tmp_path / "whole", mode="lora", max_steps=3)
     with signalled(2, signal.SIGTERM), pytest.raises(TrainingStopped) as caught:
@@ -267,6 +285,11 @@ def test_early_stop(run: Run, dev: Path, tmp_path: Path) -> None:
     run(tmp_path / "run", dev=dev, max_steps=50, validate_every=1, patience=2, lr=1e-12)
     assert len([row for row in log(tmp_path / "run") if "dev/wer_worst" in row]) == 3
     assert (tmp_path / "run" / "checkpoints" / "last.pt").exists()
+    # Neither does it forget that it has ended, if it is killed right after and goes on.
+    before = state(tmp_path / "run"), log(tmp_path / "run")
+    run(tmp_path / "run", dev=dev, max_steps=50, validate_every=1, patience=2, lr=1e-12, resume=True)
+    assert state(tmp_path / "run")["global_step"] == before[0]["global_step"] == 3
+    assert log(tmp_path / "run") == before[1]
     with pytest.raises(ConfigError, match=r"no data\.dev on which to see an improvement"):
         run(tmp_path / "none", patience=2)
 

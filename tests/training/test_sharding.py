@@ -46,10 +46,10 @@ def test_the_whole_of_what_was_divided(group: None, tiny_whisper: Whisper) -> No
         task.step(tokens).backward()
         torch.optim.SGD(task.parameters(), lr=0.1).step()
     gradients = [parameter.grad for parameter in plain.parameters() if parameter.grad is not None]
-    expected = torch.cat([gradient.flatten() for gradient in gradients]).norm()
-    assert float(norm_of(gradients)) == pytest.approx(float(expected), rel=1e-5)
+    expected = torch.cat([gradient.double().flatten() for gradient in gradients]).norm()
+    assert float(norm_of(gradients)) == pytest.approx(float(expected), rel=1e-4)
     parts = [parameter.grad for parameter in divided.parameters() if parameter.grad is not None]
-    assert float(norm_of(parts)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(norm_of(parts)) == pytest.approx(float(expected), rel=1e-4)
     found = whole.gathered(divided.model).state_dict()
     for name, weight in plain.model.state_dict().items():
         torch.testing.assert_close(found[name], weight)
