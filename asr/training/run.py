@@ -336,6 +336,8 @@ def train(
             f"trainer.patience is {trainer.patience}, but there is no data.dev on which to see an improvement; give "
             "one, or leave patience at 0"
         )
+    if (trainer.strategy, trainer.precision) == ("fsdp", "16-mixed"):
+        raise ConfigError("trainer.strategy=fsdp divides no loss scale; take trainer.precision=bf16-mixed or 32-true")
     check_processes(trainer.devices * trainer.nodes)
     # lightning sets its own level to INFO when it is imported, and advertises.
     for name in ("lightning.pytorch", "lightning.fabric"):

@@ -8,7 +8,6 @@ Shapes: B batch, S tokens.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,8 +34,6 @@ from asr.text import get_normalizer
 from asr.training.adversary import PACE, Adversary, strength_at
 from asr.training.heads import HeadOptions
 from asr.training.sharding import Whole, norm_of, shard
-
-log = logging.getLogger(__name__)
 
 # So many recordings that cannot be read end no run, whatever their share.
 _FEW_UNREADABLE = 10

@@ -303,6 +303,8 @@ def test_a_metric_that_is_not_measured(run: Run, dev: Path, tmp_path: Path) -> N
 
 
 def test_what_a_run_cannot_begin_with(run: Run, corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"fsdp divides no loss scale; take trainer\.precision=bf16-mixed"):
+        run(tmp_path / "run", strategy="fsdp", precision="16-mixed")
     with pytest.raises(ManifestError, match="no such manifest"):
         run(tmp_path / "run", train_on=tmp_path / "gone.jsonl")
     # A language that only larger vocabularies know.
