@@ -1,12 +1,12 @@
 """Training against the Hugging Face recipe: python scripts/benchmark_training.py MANIFEST --model base.
 
-Both train the same weights on the same fragments with as many fragments a step, in the same precision: this project as
-`scripts/train.py` does it, and transformers' `Seq2SeqTrainer` with the usual collator and every fragment padded to 30 s.
-Each is a process of its own, and they take turns, a few steps each; who has no turn is stopped, its loaders too.
+Both train the same weights on the same fragments with as many fragments a step, in the same precision: this project
+as `scripts/train.py` does it, and transformers' `Seq2SeqTrainer` with the usual collator, every fragment padded to 30
+s. Each is a process of its own, and they take turns, a few steps each; who has no turn is stopped, its loaders too.
 
-Ours reads and decodes audio and makes features during its steps. The recipe has its features in memory before the first
-step, which favours it. Prints fragments per second, the median seconds of a step, their ratio, and the peak memory of
-the training process: on a GPU what torch allocated there, else the resident memory.
+Ours reads and decodes audio and makes features during its steps. The recipe has its features in memory before the
+first step, which favours it. Prints fragments per second, the median seconds of a step, their ratio, and the peak
+memory of the training process: on a GPU what torch allocated there, else the resident memory.
 """
 
 from __future__ import annotations

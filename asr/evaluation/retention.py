@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -124,7 +124,12 @@ def read_report(path: str | Path) -> dict[str, Any]:
 
 
 def judge(
-    name: str, after: Mapping[str, Count], before: Mapping[str, Count], protected: Iterable[str], limit: float = 2.0
+    name: str,
+    after: Mapping[str, Count],
+    before: Mapping[str, Count],
+    protected: Sequence[str],
+    limit: float = 2.0,
+    learnt: Sequence[str] = (),
 ) -> Verdict:
     """Compare a model with its baseline.
 
@@ -134,6 +139,7 @@ def judge(
         before: The baseline's, on the same fragments.
         protected: Groups that must not get worse, such as ``dialect=en-US`` or ``test_set=standard``.
         limit: By how many percent of its errors a protected group may get worse.
+        learnt: Groups of which the worst one is told; by default the dialects, those that are protected left out.
 
     Raises:
         AsrError: A protected group was not measured, or on other fragments in the two.
@@ -153,13 +159,13 @@ def judge(
         if two.errors > one.errors * (1 + limit / 100):
             harmed.append(Harm(group, one, two))
     harmed.sort(key=lambda harm: harm.after.errors / max(1, harm.before.errors), reverse=True)
-    worst = _worst_dialect(after)
+    worst = _worst(after, learnt or [name for name in after if name.startswith("dialect=") and name not in protected])
     return Verdict(name, worst, after[worst].wer, tuple(harmed))
 
 
-def _worst_dialect(counts: Mapping[str, Count]) -> str:
-    dialects = [name for name in counts if name.startswith("dialect=")]
-    enough = [name for name in dialects if counts[name].words >= ENOUGH_WORDS] or dialects or ["overall"]
+def _worst(counts: Mapping[str, Count], groups: Sequence[str]) -> str:
+    known = [name for name in groups if name in counts]
+    enough = [name for name in known if counts[name].words >= ENOUGH_WORDS] or known or ["overall"]
     return max(enough, key=lambda name: counts[name].wer)
 
 

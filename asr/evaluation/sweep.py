@@ -1,4 +1,4 @@
-"""The sweep after training (WiSE-FT): how much of the new keeps the most of the dialect and loses none of the standard."""
+"""The sweep after training (WiSE-FT): what share of the new is best for the dialect and loses no standard speech."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from asr.evaluation.retention import Count, Verdict, choose, counts_of, judge
 from asr.evaluation.run import evaluate
 from asr.files import atomic_write
+from asr.fragment import Fragment, read_numbered
 from asr.inference.transcriber import Transcriber
 from asr.model.checkpoint import Checkpoint
 from asr.model.interpolate import interpolate
@@ -102,6 +103,9 @@ def sweep(
     Raises:
         AsrError: The models cannot be interpolated, a manifest cannot be used, or a protected group is not in them.
     """
+    tags = {item.dialect for _, item in read_numbered(dialect) if isinstance(item, Fragment) and item.dialect}
+    # The standard has dialects too, such as en-US: what is chosen by are those that were to be learnt.
+    learnt = [f"dialect={tag}" for tag in sorted(tags)] or [f"test_set={DIALECT}"]
     measured = {}
     for share in sorted({0.0, *shares}):
         model = interpolate(base, adapted, share)
@@ -113,14 +117,23 @@ def sweep(
             consent=consent,
         )
         measured[share] = counts_of(report.to_dict())
-    return _chosen(measured, protected, limit)
+    return choose_share(measured, learnt, protected, limit)
 
 
-def _chosen(measured: Mapping[float, Mapping[str, Count]], protected: Sequence[str], limit: float) -> Sweep:
+def choose_share(
+    measured: Mapping[float, Mapping[str, Count]], learnt: Sequence[str], protected: Sequence[str], limit: float
+) -> Sweep:
+    """Choose among shares that were scored.
+
+    Args:
+        measured: Word errors by share, 0 included, and group.
+        learnt: The groups of which the worst one chooses.
+        protected: Those that must not get worse.
+        limit: By how many percent of the base's errors they may.
+    """
     points = []
     for share, counts in measured.items():
-        # The standard has dialects too, such as en-US: what is chosen by are those of the dialect's fragments.
-        verdict = judge(f"share {share:g}", counts, measured[0.0], protected, limit)
+        verdict = judge(f"share {share:g}", counts, measured[0.0], protected, limit, learnt)
         points.append(Point(share, counts[f"test_set={DIALECT}"], counts[f"test_set={STANDARD}"], verdict))
     best = choose([point.verdict for point in points])
     return Sweep(tuple(points), limit, next((point for point in points if point.verdict is best), None))

@@ -125,3 +125,44 @@ def test_interpolate_refuses(pair: tuple[Path, Path], tiny_checkpoint: Path, tmp
     assert stderr.startswith(f"asr: no checkpoint '{tmp_path}/gone.pt'")
     assert run("interpolate", *pair, "--share", 1.5, "--output", output)[0] == 2
     assert not output.exists()
+
+
+def test_sweep(tiny_checkpoint: Path, corpus: Path, dev: Path, tmp_path: Path) -> None:
+    base = tmp_path / "tight.pt"
+    loaded = load_checkpoint(tiny_checkpoint)
+    loaded.model.window = "tight"
+    save_checkpoint(loaded.model, loaded.info, base)
+    output = tmp_path / "mixed.pt"
+    arguments = ["sweep", base, base, "--dialect", corpus, "--standard", dev, "--output", output, "--points", "2"]
+    code, stdout, _ = run(*arguments, "--device", "cpu")
+    # Two equal models: nothing is gained, so the base it stays.
+    assert code == 1
+    assert [line.split()[0] for line in stdout.splitlines()[1:3]] == ["0.00", "1.00"]
+    assert stdout.splitlines()[1].endswith("chosen")
+    assert load_checkpoint(output).info.training_config["interpolation_share"] == 0
+    assert json.loads(output.with_suffix(".json").read_text())["chosen"] == 0
+    assert output.with_suffix(".png").is_file()
+
+
+def test_gate(tmp_path: Path) -> None:
+    def report(name: str, dialect: int, standard: int) -> Path:
+        def group(dimension: str, value: str | None, after: int, before: int) -> dict[str, object]:
+            sides = {"system": after, "baseline": before}
+            scores = {side: {"words": {"errors": errors, "reference": 1000}} for side, errors in sides.items()}
+            return {"dimension": dimension, "group": value} | scores
+
+        groups = [group("dialect", "fr-CA", dialect, 300), group("dialect", "en-US", standard, 100)]
+        target = {"target": "text", "overall": group("overall", None, 1, 1), "groups": groups}
+        (tmp_path / name).write_text(json.dumps({"targets": [target]}))
+        return tmp_path / name
+
+    harmful, good = report("harmful.json", 100, 110), report("good.json", 150, 101)
+    code, stdout, _ = run("gate", harmful, good, "--protect", "dialect=en-US")
+    assert code == 0
+    assert stdout.splitlines() == [
+        f"{harmful}: dialect=fr-CA 10.00 % WER, harms dialect=en-US 10.00 → 11.00 % (+10.0 %)",
+        f"{good}: dialect=fr-CA 15.00 % WER, harms no protected group",
+        f"best: {good}",
+    ]
+    code, stdout, _ = run("gate", harmful, "--protect", "dialect=en-US")
+    assert (code, stdout.splitlines()[-1]) == (1, "no model passes")

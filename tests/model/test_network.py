@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from whisper.model import Whisper
 
+from asr.model import network
 from asr.model.features import MAX_SAMPLES
 from asr.model.network import DecoderCache, DialectWhisper
 
@@ -265,7 +266,7 @@ def test_attention_as_matrices_is_attention() -> None:
     torch.manual_seed(0)
     mask = (torch.arange(7)[None, :] < torch.tensor([7, 3])[:, None])[:, None, None, :]
     pairs = []
-    for attend in (network._multiplied, lambda *given: scaled_dot_product_attention(*given[:3], attn_mask=given[3])):
+    for attend in (network._multiplied, lambda q, k, v, m: functional.scaled_dot_product_attention(q, k, v, m)):
         generator = torch.Generator().manual_seed(1)
         inputs = [torch.randn(2, 4, size, 8, generator=generator).requires_grad_() for size in (5, 7, 7)]
         mixed = attend(*inputs, mask)
