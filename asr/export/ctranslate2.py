@@ -99,4 +99,5 @@ def _norm(layer: Any, own: nn.LayerNorm) -> None:
 
 def _plain(tensor: Tensor | None) -> Tensor:
     assert tensor is not None
-    return tensor.detach().to("cpu", torch.float32)
+    # A copy: CTranslate2 quantises in place.
+    return tensor.detach().to("cpu", torch.float32, copy=True)
