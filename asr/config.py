@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 
 from asr.data.augment import AugmentOptions
 from asr.errors import ConfigError
+from asr.export.run import TOLERANCE
 from asr.expressions import BIAS
 from asr.files import atomic_write
 from asr.inference.batches import BATCH_SECONDS, WORKERS
@@ -211,17 +212,30 @@ class TranscribeConfig:
     def arguments(self) -> list[str]:
         """Return the command line that means the same."""
         given = asdict(self) | {"model": self.checkpoint} | asdict(self.decode)
-        switches = ("words", "overwrite")
-        others = ("inputs", "checkpoint", "decode", *switches)
-        flags = {name: value for name, value in given.items() if name not in others}
-        words = [
-            word
-            for name, value in flags.items()
-            if value is not None
-            for word in (f"--{name.replace('_', '-')}", str(value))
-        ]
-        on = [f"--{name}" for name in switches if given[name]]
-        return ["transcribe", *words, *on, "--", *self.inputs]
+        flags = {name: value for name, value in given.items() if name not in ("inputs", "checkpoint", "decode")}
+        return ["transcribe", *_flags(flags), "--", *self.inputs]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportConfig:
+    """Everything ``scripts/export.py`` needs: the flags of ``asr export``, which says what they mean."""
+
+    checkpoint: str
+    output: str
+    to: str = "ctranslate2"
+    check: str | None = None
+    without_check: bool = False
+    fragments: int = 200
+    tolerance: float = TOLERANCE
+    quantization: str = "int8"
+    why: str = "evaluation"
+    without_consent_check: bool = False
+
+    def arguments(self) -> list[str]:
+        """Return the command line that means the same."""
+        flags = asdict(self)
+        checkpoint = flags.pop("checkpoint")
+        return ["export", *_flags(flags), "--", checkpoint]
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,3 +342,15 @@ def _leaves(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
+
+
+def _flags(given: Mapping[str, Any]) -> list[str]:
+    """Flags of a command: of what is true the name alone, and nothing of what is false or not given."""
+    words = []
+    for name, value in given.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(flag)
+        elif value is not None and value is not False:
+            words += [flag, str(value)]
+    return words

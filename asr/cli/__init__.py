@@ -15,6 +15,7 @@ from asr.cli import (
     audit,
     deliver,
     erasure,
+    export,
     manifests,
     mask,
     models,
@@ -64,6 +65,7 @@ app.command("picture")(pictures.picture)
 app.command("label")(models.label)
 app.command("interpolate")(models.interpolate)
 app.command("calibrate")(models.calibrate)
+app.command("export")(export.export)
 app.command("import")(manifests.import_corpus)
 app.command("convert")(manifests.convert)
 app.command("validate")(manifests.validate)

@@ -33,7 +33,7 @@ def write_ctranslate2(checkpoint: Checkpoint, folder: Path, quantization: Quanti
     try:
         from ctranslate2.specs import WhisperSpec
     except ImportError as error:
-        raise missing("ctranslate2", "export to it", "export") from error
+        raise missing("ctranslate2", "export to it") from error
     model = checkpoint.model.whisper
     dims, vocabulary = model.dims, vocabulary_of(model)
     spec = WhisperSpec(dims.n_audio_layer, dims.n_audio_head, dims.n_text_layer, dims.n_text_head)
@@ -86,7 +86,9 @@ def _projections(attention: MultiHeadAttention) -> tuple[nn.Linear, nn.Linear, n
 def _stacked(layer: Any, *projections: nn.Linear) -> None:
     layer.weight = torch.cat([_plain(one.weight) for one in projections])
     # The key has no bias in Whisper.
-    layer.bias = torch.cat([torch.zeros(len(one.weight)) if one.bias is None else _plain(one.bias) for one in projections])
+    layer.bias = torch.cat(
+        [torch.zeros(len(one.weight)) if one.bias is None else _plain(one.bias) for one in projections]
+    )
 
 
 def _linear(layer: Any, own: nn.Linear | nn.Conv1d) -> None:

@@ -38,7 +38,7 @@ def faster_whisper(folder: Path, *, threads: int, beam_size: int = 1, max_tokens
     try:
         from faster_whisper import WhisperModel
     except ImportError as error:
-        raise missing("faster-whisper", "hear the export", "runtimes") from error
+        raise missing("faster-whisper", "hear the export") from error
     model = _loaded(lambda: WhisperModel(str(folder), device="cpu", cpu_threads=threads), folder, "faster-whisper")
 
     def hear(samples: Samples, language: str) -> str:
@@ -70,7 +70,7 @@ def transformers(folder: Path, *, beam_size: int = 1, max_tokens: int = MAX_TOKE
     try:
         from transformers import WhisperForConditionalGeneration, WhisperProcessor
     except ImportError as error:
-        raise missing("transformers", "hear the export", "runtimes") from error
+        raise missing("transformers", "hear the export") from error
     import torch
 
     processor = _loaded(lambda: WhisperProcessor.from_pretrained(folder), folder, "transformers")
@@ -105,7 +105,7 @@ def whisper_cpp(file: Path, *, threads: int, beam_size: int = 1, max_tokens: int
     try:
         from pywhispercpp.model import Model
     except ImportError as error:
-        raise missing("pywhispercpp", "hear the export", "runtimes") from error
+        raise missing("pywhispercpp", "hear the export") from error
     logging.getLogger("pywhispercpp").setLevel(logging.WARNING)
     options: dict[str, Any] = {
         "n_threads": threads,

@@ -83,7 +83,7 @@ def write_tokenizer(vocabulary: Vocabulary, folder: Path) -> None:
     try:
         from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     except ImportError as error:
-        raise missing("tokenizers", "write the vocabulary for other runtimes", "export") from error
+        raise missing("tokenizers", "write the vocabulary for other runtimes") from error
     strings = vocabulary.strings
     ids = {token: number for number, token in enumerate(strings[: len(vocabulary.tokens)])}
     model = models.BPE(ids, _merges(vocabulary.tokens), fuse_unk=False)
@@ -125,9 +125,9 @@ def write_json(content: dict[str, object], path: Path) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", "utf-8")
 
 
-def missing(package: str, what: str, extra: str) -> MissingExtraError:
-    """Return the error that says which extra brings a package."""
-    return MissingExtraError(f"to {what}, {package} is needed: pip install 'dialect-asr[{extra}]'")
+def missing(package: str, what: str) -> MissingExtraError:
+    """Return the error that says how a package comes."""
+    return MissingExtraError(f"to {what}, {package} is needed: pip install 'dialect-asr[export]'")
 
 
 def _merges(tokens: tuple[bytes, ...]) -> list[tuple[str, str]]:
@@ -142,7 +142,8 @@ def _merges(tokens: tuple[bytes, ...]) -> list[tuple[str, str]]:
         pairs = [(token[:cut], token[cut:]) for cut in range(1, len(token))]
         known = [pair for pair in pairs if pair[0] in ranks and pair[1] in ranks]
         merges += [
-            (spell(left), spell(right)) for left, right in sorted(known, key=lambda pair: [ranks[part] for part in pair])
+            (spell(left), spell(right))
+            for left, right in sorted(known, key=lambda pair: [ranks[part] for part in pair])
         ]
     return merges
 
