@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 
 from asr.data.augment import AugmentOptions
 from asr.errors import ConfigError
-from asr.export.run import TOLERANCE
+from asr.export.targets import FRAGMENTS, TOLERANCE, Quantization, Target
 from asr.expressions import BIAS
 from asr.files import atomic_write
 from asr.inference.batches import BATCH_SECONDS, WORKERS
@@ -222,12 +222,12 @@ class ExportConfig:
 
     checkpoint: str
     output: str
-    to: str = "ctranslate2"
+    to: Target = "ctranslate2"
     check: str | None = None
     without_check: bool = False
-    fragments: int = 200
+    fragments: int = FRAGMENTS
     tolerance: float = TOLERANCE
-    quantization: str = "int8"
+    quantization: Quantization = "int8"
     why: str = "evaluation"
     without_consent_check: bool = False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,24 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from asr.cli.models import Why, WithoutConsentCheck, consent_details
-
-
-class Target(str, Enum):
-    """For which runtime; a value has its name in `asr.export.run`."""
-
-    CTRANSLATE2 = "ctranslate2"
-    HUGGINGFACE = "huggingface"
-    GGML = "ggml"
-    OPENAI = "openai"
-
-
-class Quantization(str, Enum):
-    """How CTranslate2 stores weights; a value has its name in `asr.export.ctranslate2`."""
-
-    INT8 = "int8"
-    INT8_FLOAT32 = "int8_float32"
-    FLOAT16 = "float16"
-    FLOAT32 = "float32"
+from asr.export.targets import FRAGMENTS, TOLERANCE, Quantization, Target
 
 
 def export(
@@ -44,11 +26,13 @@ def export(
     without_check: Annotated[
         bool, typer.Option("--without-check", help="Nobody hears the export; has no short form.")
     ] = False,
-    fragments: Annotated[int, typer.Option(min=1, help="Most fragments to check with, from the first one on.")] = 200,
+    fragments: Annotated[
+        int, typer.Option(min=1, help="Most fragments to check with, from the first one on.")
+    ] = FRAGMENTS,
     tolerance: Annotated[
         float, typer.Option(min=0.0, help="Most by which the WER may differ, either way: 0.02 is two points.")
-    ] = 0.02,
-    quantization: Annotated[Quantization, typer.Option(help="Of the weights, for ctranslate2.")] = Quantization.INT8,
+    ] = TOLERANCE,
+    quantization: Annotated[Quantization, typer.Option(help="Of the weights, for ctranslate2.")] = "int8",
     why: Why = "evaluation",
     without_consent_check: WithoutConsentCheck = False,
 ) -> None:
@@ -69,7 +53,7 @@ def export(
     from asr.privacy.record import open_record
 
     if check is None:
-        run(load_checkpoint(checkpoint), to.value, output, None, quantization=quantization.value)
+        run(load_checkpoint(checkpoint), to, output, None, quantization=quantization)
         typer.echo(f"written to {output}; nobody has heard it yet")
         return
     consent = None if without_consent_check else ConsentCheck("evaluation")
@@ -83,10 +67,10 @@ def export(
             task = progress.add_task("comparing", total=len(chosen))
             found = run(
                 loaded,
-                to.value,
+                to,
                 output,
                 chosen,
-                quantization=quantization.value,
+                quantization=quantization,
                 tolerance=tolerance,
                 heard=lambda: progress.advance(task),
             )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from whisper.model import MultiHeadAttention, ResidualAttentionBlock
 
+from asr.export.targets import Quantization
 from asr.export.vocabulary import missing, vocabulary_of, write_preprocessor, write_tokenizer
 from asr.model.checkpoint import Checkpoint
 from asr.model.companion import COMPANION, write_companion
-
-Quantization = Literal["int8", "int8_float32", "float16", "float32"]
 
 
 @torch.inference_mode()

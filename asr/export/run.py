@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from asr.errors import AsrError
 from asr.export.check import Comparison, compare
-from asr.export.ctranslate2 import Quantization, write_ctranslate2
+from asr.export.ctranslate2 import write_ctranslate2
 from asr.export.ggml import GGML_MODEL, write_ggml
 from asr.export.huggingface import write_huggingface
 from asr.export.runtimes import MAX_TOKENS, Hear, faster_whisper, openai_whisper, transformers, whisper_cpp
+from asr.export.targets import TOLERANCE, Quantization, Target
 from asr.files import atomic_folder
 from asr.fragment import Fragment
 from asr.model.checkpoint import Checkpoint, save_checkpoint
 
-Target = Literal["ctranslate2", "huggingface", "ggml", "openai"]
-
 OPENAI_MODEL = "model.pt"
 """Name of the file in the folder of an export for openai-whisper."""
 
-TOLERANCE = 0.02
-"""Most words in one by which an export's WER may differ, if nobody chooses."""
-
-RUNTIMES = {
+RUNTIMES: dict[Target, str] = {
     "ctranslate2": "faster-whisper",
     "huggingface": "transformers",
     "ggml": "whisper.cpp",

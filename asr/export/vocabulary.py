@@ -52,8 +52,8 @@ def vocabulary_of(model: Whisper) -> Vocabulary:
     encoding = tokenizer.encoding
     if encoding.n_vocab != model.dims.n_vocab:
         raise CheckpointError(
-            f"the model has {model.dims.n_vocab} tokens, and Whisper's vocabulary for it {encoding.n_vocab}; only models "
-            "with the vocabulary of openai-whisper can be exported"
+            f"the model has {model.dims.n_vocab} tokens, and Whisper's vocabulary for it {encoding.n_vocab}; only "
+            "models with the vocabulary of openai-whisper can be exported"
         )
     specials = dict(sorted(tokenizer.special_tokens.items(), key=lambda item: item[1]))
     starts = (
