@@ -41,6 +41,9 @@ def faster_whisper(folder: Path, *, threads: int, beam_size: int = 1, max_tokens
         raise missing("faster-whisper", "hear the export") from error
     model = _loaded(lambda: WhisperModel(str(folder), device="cpu", cpu_threads=threads), folder, "faster-whisper")
 
+    # What starts a transcript; CTranslate2 gives its decoder half of the whole length, or what that leaves of it.
+    prompt = 4 if model.model.is_multilingual else 2
+
     def hear(samples: Samples, language: str) -> str:
         segments, _ = model.transcribe(
             samples,
@@ -53,7 +56,7 @@ def faster_whisper(folder: Path, *, threads: int, beam_size: int = 1, max_tokens
             compression_ratio_threshold=None,
             log_prob_threshold=None,
             no_speech_threshold=None,
-            max_new_tokens=max_tokens,
+            max_new_tokens=max(2 * max_tokens - prompt, max_tokens),
         )
         return "".join(segment.text for segment in segments).strip()
 
@@ -118,10 +121,13 @@ def whisper_cpp(file: Path, *, threads: int, beam_size: int = 1, max_tokens: int
         "temperature": 0.0,
         "temperature_inc": 0.0,
         "no_speech_thold": 1.0,
-        "max_tokens": max_tokens,
+        "max_tokens": max_tokens - 1,  # it stops after one more
         "greedy": {"best_of": 1},
         "beam_search": {"beam_size": beam_size, "patience": -1.0},
     }
+    # Of what it cannot load, it gives a model that ends the process when it is asked.
+    if not file.is_file() or file.open("rb").read(4) != b"lmgg":
+        raise AsrError(f"whisper.cpp cannot load {file.name}: it is no ggml file; export the checkpoint again")
     model = _loaded(
         lambda: Model(
             str(file), params_sampling_strategy=int(beam_size > 1), redirect_whispercpp_logs_to=None, **options
@@ -129,8 +135,6 @@ def whisper_cpp(file: Path, *, threads: int, beam_size: int = 1, max_tokens: int
         file,
         "whisper.cpp",
     )
-    if model._ctx is None:
-        raise AsrError(f"whisper.cpp cannot load {file}; export the checkpoint again")
 
     def hear(samples: Samples, language: str) -> str:
         padded = np.pad(samples, (0, max(0, _SHORTEST - len(samples))))

@@ -67,7 +67,7 @@ def vocabulary_of(model: Whisper) -> Vocabulary:
     return Vocabulary(
         tokens=tuple(encoding.decode_single_token_bytes(number) for number in range(min(specials.values()))),
         specials=specials,
-        languages=dict(zip(tokenizer.all_language_codes, tokenizer.all_language_tokens, strict=True)),
+        languages={tokenizer.decode([number])[2:-2]: number for number in sorted(tokenizer.all_language_tokens)},
         suppressed=tuple(sorted({*tokenizer.non_speech_tokens, *starts})),
         suppressed_first=(*tokenizer.encode(" "), tokenizer.eot),
         tokenizer=tokenizer,

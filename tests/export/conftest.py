@@ -29,7 +29,9 @@ def one_thread() -> None:
 def make() -> Make:
     """Makes a tight checkpoint with a head, every weight exact in half precision."""
 
-    def build(n_vocab: int = 51865, n_mels: int = 80, width: int = 32, heads: int = 2, layers: int = 2) -> Checkpoint:
+    def build(
+        n_vocab: int = 51865, n_mels: int = 80, width: int = 32, heads: int = 2, layers: int = 2, focus: float = 4
+    ) -> Checkpoint:
         sizes = ModelDimensions(n_mels, 1500, width, heads, layers, n_vocab, 448, width, heads, layers)
         model = Whisper(sizes)
         generator = torch.Generator().manual_seed(n_vocab + width)
@@ -47,7 +49,7 @@ def make() -> Make:
             decoder.ln.bias.zero_()
             for block in decoder.blocks:
                 for attention in (block.attn, block.cross_attn):
-                    attention.query.weight.mul_(4)
+                    attention.query.weight.mul_(focus)
                     attention.out.weight.mul_(4)
             for tensor in model.state_dict().values():
                 tensor.copy_(tensor.half())
@@ -73,7 +75,7 @@ def fragments(sounds: list[npt.NDArray[np.float32]], tmp_path: Path, consent: Co
         soundfile.write(tmp_path / f"{number}.wav", samples, 16000)
         found.append(
             Fragment(
-                id=f"f{number}", audio=str(tmp_path / f"{number}.wav"), text="one two", language="en", consent=consent
+                id=f"f{number}", audio=str(tmp_path / f"{number}.wav"), text="red house", language="en", consent=consent
             )
         )
     return found

@@ -37,7 +37,7 @@ def test_what_says_the_same_does_not_differ(make: Make, fragments: list[Fragment
 def test_what_says_something_else_differs(make: Make, fragments: list[Fragment]) -> None:
     heard = []
     found = compare(
-        make(), lambda *_: "one two", fragments, runtime="oracle", max_tokens=4, heard=lambda: heard.append(1)
+        make(), lambda *_: "red house", fragments, runtime="oracle", max_tokens=4, heard=lambda: heard.append(1)
     )
     assert found.theirs.errors == 0 and found.ours.errors > 0 and len(heard) == 3
     assert found.difference == -found.ours.errors / 6

@@ -46,7 +46,7 @@ def test_the_processor_makes_our_features_and_knows_the_prompt(make: Make, tmp_p
     prompt = processor.get_decoder_prompt_ids(language="fr", task="transcribe", no_timestamps=True)
     assert [number for _, number in prompt] == [50265, 50360, 50364]
     spoken = processor.tokenizer.decode([50258, 50265, 50360, 50365, 2425, 50465, 50257], decode_with_timestamps=True)
-    assert spoken == "<|startoftranscript|><|fr|><|transcribe|><|0.00|> hello<|2.00|><|endoftext|>"
+    assert spoken == "<|startoftranscript|><|fr|><|transcribe|><|0.00|> Hello<|2.00|><|endoftext|>"
 
 
 def test_the_whole_checkpoint_comes_back(make: Make, tmp_path: Path) -> None:
