@@ -345,12 +345,7 @@ def _leaves(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _flags(given: Mapping[str, Any]) -> list[str]:
-    """Flags of a command: of what is true the name alone, and nothing of what is false or not given."""
-    words = []
-    for name, value in given.items():
-        flag = f"--{name.replace('_', '-')}"
-        if value is True:
-            words.append(flag)
-        elif value is not None and value is not False:
-            words += [flag, str(value)]
-    return words
+    """Flags of a command: those with a value, then of what is true the names; nothing of what is not given or false."""
+    names = {f"--{name.replace('_', '-')}": value for name, value in given.items() if value is not None}
+    valued = [word for flag, value in names.items() if not isinstance(value, bool) for word in (flag, str(value))]
+    return valued + [flag for flag, value in names.items() if value is True]

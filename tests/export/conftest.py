@@ -50,7 +50,7 @@ def make() -> Make:
             for block in decoder.blocks:
                 for attention in (block.attn, block.cross_attn):
                     attention.query.weight.mul_(focus)
-                    attention.out.weight.mul_(4)
+                    attention.out.weight.mul_(focus)
             for tensor in model.state_dict().values():
                 tensor.copy_(tensor.half())
         mask = torch.zeros(layers, heads, dtype=torch.bool)

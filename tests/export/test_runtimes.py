@@ -48,7 +48,7 @@ def test_a_runtime_says_what_the_checkpoint_says(
 ) -> None:
     # whisper.cpp calculates in half precision, with another GELU: of a random model it hears near ties otherwise.
     rough = runtime == "whisper.cpp"
-    checkpoint = make(n_vocab, n_mels, focus=1 if rough else 4)
+    checkpoint = make(n_vocab, n_mels, 192, 3, focus=1) if rough else make(n_vocab, n_mels)
     hear = opened(runtime, checkpoint, tmp_path)
     padded = Checkpoint(DialectWhisper(checkpoint.model.whisper, "padded"), checkpoint.info)
     ours = Transcriber(padded, device="cpu", options=DecodeOptions(max_tokens=TOKENS))
@@ -60,7 +60,7 @@ def test_a_runtime_says_what_the_checkpoint_says(
         pairs.append((hear(samples, language), ours.transcribe(samples, language=language).text))
     if rough:
         alike = [SequenceMatcher(None, *pair).ratio() for pair in pairs]
-        assert sum(alike) / len(alike) > 0.6, pairs
+        assert sum(alike) / len(alike) > 0.7, pairs
     else:
         assert all(theirs == own for theirs, own in pairs), pairs
 
