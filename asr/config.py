@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 
 from asr.data.augment import AugmentOptions
 from asr.errors import ConfigError
+from asr.export.targets import FRAGMENTS, TOLERANCE, Quantization, Target
 from asr.expressions import BIAS
 from asr.files import atomic_write
 from asr.inference.batches import BATCH_SECONDS, WORKERS
@@ -211,17 +212,30 @@ class TranscribeConfig:
     def arguments(self) -> list[str]:
         """Return the command line that means the same."""
         given = asdict(self) | {"model": self.checkpoint} | asdict(self.decode)
-        switches = ("words", "overwrite")
-        others = ("inputs", "checkpoint", "decode", *switches)
-        flags = {name: value for name, value in given.items() if name not in others}
-        words = [
-            word
-            for name, value in flags.items()
-            if value is not None
-            for word in (f"--{name.replace('_', '-')}", str(value))
-        ]
-        on = [f"--{name}" for name in switches if given[name]]
-        return ["transcribe", *words, *on, "--", *self.inputs]
+        flags = {name: value for name, value in given.items() if name not in ("inputs", "checkpoint", "decode")}
+        return ["transcribe", *_flags(flags), "--", *self.inputs]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportConfig:
+    """Everything ``scripts/export.py`` needs: the flags of ``asr export``, which says what they mean."""
+
+    checkpoint: str
+    output: str
+    to: Target = "ctranslate2"
+    check: str | None = None
+    without_check: bool = False
+    fragments: int = FRAGMENTS
+    tolerance: float = TOLERANCE
+    quantization: Quantization = "int8"
+    why: str = "evaluation"
+    without_consent_check: bool = False
+
+    def arguments(self) -> list[str]:
+        """Return the command line that means the same."""
+        flags = asdict(self)
+        checkpoint = flags.pop("checkpoint")
+        return ["export", *_flags(flags), "--", checkpoint]
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,3 +342,10 @@ def _leaves(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
+
+
+def _flags(given: Mapping[str, Any]) -> list[str]:
+    """Flags of a command: those with a value, then of what is true the names; nothing of what is not given or false."""
+    names = {f"--{name.replace('_', '-')}": value for name, value in given.items() if value is not None}
+    valued = [word for flag, value in names.items() if not isinstance(value, bool) for word in (flag, str(value))]
+    return valued + [flag for flag, value in names.items() if value is True]

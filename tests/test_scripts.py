@@ -196,6 +196,14 @@ def test_an_intent_model_is_trained_and_measured(tmp_path: Path) -> None:
         ("evaluate", "", 1, "asr: 'checkpoint' needs a value; give it as checkpoint=…"),
         ("transcribe", "inputs=gone.wav checkpoint={tiny} device=cpu", 2, "there is no file or folder gone.wav"),
         ("transcribe", "inputs={dev} checkpoint=gone.pt device=cpu", 1, "asr: no checkpoint 'gone.pt'"),
+        ("export", "checkpoint={tiny} output=out", 2, "give --check and a manifest, so that the export is heard"),
+        ("export", "checkpoint=gone.pt output=out without_check=true", 1, "asr: no checkpoint 'gone.pt'"),
+        (
+            "export",
+            "checkpoint={tiny} output=out to=onnx",
+            1,
+            "asr: 'to': input should be 'ctranslate2', 'huggingface'",
+        ),
         ("transcribe", "inputs={dev} +langage=fr", 1, "asr: unknown key 'langage' in the configuration; did you mean"),
     ],
 )
@@ -220,6 +228,14 @@ def test_what_goes_wrong_is_a_sentence(
     assert message in " ".join(stderr.replace("│", " ").split()), stderr
     assert caught.value.code == code
     assert "Traceback" not in stderr
+
+
+def test_an_export_has_the_flags_of_its_configuration(dev: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    given = (f"checkpoint={tiny_checkpoint}", "to=huggingface", "output=out", f"check={dev}", "fragments=1")
+    done = run(tmp_path, "export", *given, "tolerance=500")
+    assert done.returncode == 0, done.stderr
+    assert "heard by transformers" in done.stdout
+    assert load_checkpoint(tmp_path / "out").info.base_model == "tiny-random"
 
 
 def test_the_benchmark_of_delivery_measures_every_setting(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from asr.cli import (
     audit,
     deliver,
     erasure,
+    export,
     manifests,
     mask,
     models,
@@ -66,6 +67,7 @@ app.command("interpolate")(models.interpolate)
 app.command("sweep")(models.sweep)
 app.command("gate")(models.gate)
 app.command("calibrate")(models.calibrate)
+app.command("export")(export.export)
 app.command("import")(manifests.import_corpus)
 app.command("convert")(manifests.convert)
 app.command("validate")(manifests.validate)

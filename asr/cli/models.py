@@ -53,7 +53,7 @@ def label(
         for _, item in read_numbered(manifest)
         if consent is None or not isinstance(item, Fragment) or consent.allows(item)
     )
-    details = {"command": "label", "model": Path(model).name, **_consent_details(consent is None, refused)}
+    details = {"command": "label", "model": Path(model).name, **consent_details(consent is None, refused)}
 
     def some() -> Iterator[Fragment]:
         yield from track(labelled, "labelling", total, console=Console(stderr=True))
@@ -217,7 +217,7 @@ def calibrate(
         "command": "calibrate",
         "model": {"name": checkpoint.name, "sha256": sha256_of(checkpoint)},
     }
-    details |= _consent_details(consent is None, refused)
+    details |= consent_details(consent is None, refused)
     with open_record().during("train", why=why, manifests=manifests, details=details) as outcome:
         found = fit(loaded.model, manifests, risk, consent)
         save_checkpoint(loaded.model, loaded.info, output)
@@ -238,6 +238,6 @@ def calibrate(
     typer.echo(f"written to {output}")
 
 
-def _consent_details(without_check: bool, refused: dict[str, int]) -> dict[str, JsonValue]:
+def consent_details(without_check: bool, refused: dict[str, int]) -> dict[str, JsonValue]:
     """What the record says of consent."""
     return {"without_consent_check": True} if without_check else {"refused": dict(refused)}

@@ -18,7 +18,7 @@ from whisper.model import AudioEncoder, ModelDimensions, Whisper
 
 from asr.errors import CheckpointError
 from asr.files import atomic_write
-from asr.model.checkpoint import Checkpoint, info_of, read_info
+from asr.model.info import Checkpoint, info_of, read_info
 from asr.model.network import DialectWhisper
 
 COMPANION = "dialect_asr.safetensors"

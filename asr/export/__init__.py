@@ -1,0 +1,1 @@
+"""A checkpoint as the model of another runtime, heard there again before it counts."""
