@@ -197,14 +197,17 @@ class TranscribeConfig:
 
     inputs: Paths
     checkpoint: str = "base"
-    format: str = "json"
-    output_dir: str = "transcripts"
+    format: str | None = None
+    output_dir: str | None = None
+    output: str | None = None
     language: str | None = None
     dialect: str | None = None
     device: str = "auto"
     batch_seconds: float = BATCH_SECONDS
     workers: int = WORKERS
     words: bool = False
+    runner: str = "local"
+    processes: int | None = None
     overwrite: bool = False
     decode: DecodeConfig = field(default_factory=DecodeConfig)
 
@@ -213,6 +216,8 @@ class TranscribeConfig:
         given = asdict(self) | {"model": self.checkpoint} | asdict(self.decode)
         switches = ("words", "overwrite")
         others = ("inputs", "checkpoint", "decode", *switches)
+        if self.output is None:
+            given |= {"format": self.format or "json", "output_dir": self.output_dir or "transcripts"}
         flags = {name: value for name, value in given.items() if name not in others}
         words = [
             word
