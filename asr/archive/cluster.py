@@ -30,6 +30,8 @@ _CORES = 4
 _LOCAL = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Counters that nobody reads.
+    # It warns of how Ray Data itself makes its workers.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_enable_metrics_collection": "0",
     # Its name is history: with 0, addresses are loopback, on Linux too.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
