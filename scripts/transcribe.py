@@ -1,4 +1,4 @@
-"""Transcribe: python scripts/transcribe.py inputs=[fragments.jsonl] checkpoint=last.pt output=transcripts.jsonl runner=ray."""
+"""Transcribe: python scripts/transcribe.py inputs=[fragments.jsonl] checkpoint=last.pt output=all.jsonl."""
 
 import sys
 

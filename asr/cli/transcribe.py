@@ -125,7 +125,7 @@ def transcribe(
     # One recording and no folder named: somebody wants to see what it can do.
     aloud = output_dir is None and len(inputs) == 1 and inputs[0].is_file() and not is_manifest(inputs[0])
     try:
-        wanted = _formats(formats or "txt")
+        wanted = _formats("txt" if formats is None else formats)
         found = survey(inputs, folder, wanted)
         folder.mkdir(parents=True, exist_ok=True)
         run = _Run(wanted, aloud, skipped=0 if overwrite else found.done)

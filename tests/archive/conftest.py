@@ -24,11 +24,11 @@ def tight(tiny_whisper: Whisper, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """A manifest of 40 fragments of 0.3 to 2 s, one without its recording, and a broken line."""
+    """A manifest of 24 fragments of 0.3 to 2 s, one without its recording, and a broken line."""
     random = np.random.default_rng(0)
     (tmp_path / "audio").mkdir()
     rows = []
-    for number in range(40):
+    for number in range(24):
         seconds = random.uniform(0.3, 2)
         soundfile.write(tmp_path / f"audio/{number}.wav", 0.1 * random.standard_normal(int(16000 * seconds)), 16000)
         rows.append({"id": f"f{number}", "audio": f"audio/{number}.wav", "text": "", "language": "fr"})
