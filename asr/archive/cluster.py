@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -98,7 +99,7 @@ class RayRunner:
             if not joined:
                 ray.shutdown()
             if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
 
     def _rows(self, ray: Any, tasks: Iterable[Task]) -> Iterable[dict[str, Any]]:
         import pyarrow
@@ -185,6 +186,15 @@ def _source(plain: dict[str, Any]) -> Source:
     if "error" in plain:
         return ManifestError(plain["error"])
     return Fragment.from_dict(plain["fragment"]) if "fragment" in plain else str(plain["path"])
+
+
+def _remove(folder: str) -> None:
+    """Remove the folder of a Ray that was shut down, whose processes may still be writing their last lines."""
+    for _ in range(50):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.exists(folder):  # noqa: PTH110
+            return
+        time.sleep(0.1)
 
 
 def _ray() -> Any:
