@@ -198,20 +198,25 @@ class TranscribeConfig:
 
     inputs: Paths
     checkpoint: str = "base"
-    format: str = "json"
-    output_dir: str = "transcripts"
+    format: str | None = None
+    output_dir: str | None = None
+    output: str | None = None
     language: str | None = None
     dialect: str | None = None
     device: str = "auto"
     batch_seconds: float = BATCH_SECONDS
     workers: int = WORKERS
     words: bool = False
+    runner: str = "local"
+    processes: int | None = None
     overwrite: bool = False
     decode: DecodeConfig = field(default_factory=DecodeConfig)
 
     def arguments(self) -> list[str]:
         """Return the command line that means the same."""
         given = asdict(self) | {"model": self.checkpoint} | asdict(self.decode)
+        if self.output is None:
+            given |= {"format": self.format or "json", "output_dir": self.output_dir or "transcripts"}
         flags = {name: value for name, value in given.items() if name not in ("inputs", "checkpoint", "decode")}
         return ["transcribe", *_flags(flags), "--", *self.inputs]
 

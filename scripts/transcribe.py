@@ -1,4 +1,6 @@
-"""Transcribe: python scripts/transcribe.py inputs=[fragments.jsonl] checkpoint=last.pt output_dir=transcripts."""
+"""Transcribe: python scripts/transcribe.py inputs=[fragments.jsonl] checkpoint=last.pt output=all.jsonl."""
+
+import sys
 
 import hydra
 from omegaconf import DictConfig
@@ -17,4 +19,8 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    if "engine=ray" in sys.argv:
+        # The engine is what decodes; where it does so is the runner.
+        print("engine=ray is taken as runner=ray", file=sys.stderr)
+        sys.argv[sys.argv.index("engine=ray")] = "runner=ray"
     main()

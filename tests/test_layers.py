@@ -27,14 +27,25 @@ ROWS = (
     ),
     ("weights", "pictures", "model"),
     ("data", "inference", "export"),
-    ("training", "evaluation"),
+    ("archive", "training", "evaluation"),
     ("config", "build"),
     ("entry", "cli", "server", "__main__"),
 )
 PLACES = {name: (row, place) for row, names in enumerate(ROWS) for place, name in enumerate(names)}
 # Rows 1 and 2 work where there is no torch; the command line must answer --help without it.
-HEAVY = {"torch", "torchaudio", "whisper", "lightning", "lhotse", "peft", "transformers", "ctranslate2"}
-WITHOUT_TORCH = {*ROWS[0], *ROWS[1], "cli", "entry", "__main__", "asr"}
+HEAVY = {
+    "torch",
+    "torchaudio",
+    "whisper",
+    "lightning",
+    "lhotse",
+    "peft",
+    "transformers",
+    "ctranslate2",
+    "ray",
+    "pyarrow",
+}
+WITHOUT_TORCH = {*ROWS[0], *ROWS[1], "archive", "cli", "entry", "__main__", "asr"}
 
 
 def modules(package: Path) -> dict[str, Path]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from asr.audio import AUDIO_ENDINGS
 from asr.errors import ConfigError, ManifestError
 from asr.fragment import Fragment, read_numbered
+from asr.lines import read_lines
 from asr.writers import output_stem
 
 
@@ -87,19 +92,58 @@ def survey(inputs: Iterable[Path], output_dir: Path, formats: Iterable[str]) -> 
         ConfigError: Two jobs would overwrite each other; besides, what `find_jobs` raises.
     """
     wanted = tuple(formats)
-    names: dict[str, str] = {}
+    # Eight bytes a job: names of millions would fill the memory.
+    keys = array("Q")
     jobs = done = 0
     for job in find_jobs(inputs, output_dir):
         jobs += 1
         if isinstance(job, Job):
+            keys.append(_key(job.stem))
+            done += job.done(wanted)
+    found, counts = np.unique(np.frombuffer(keys, np.uint64) if keys else (), return_counts=True)
+    if twice := {int(key) for key in found[counts > 1]}:
+        _refuse_twice(find_jobs(inputs, output_dir), twice, wanted[0])
+    return Survey(jobs, done)
+
+
+def count_jobs(inputs: Iterable[Path]) -> int:
+    """Count the jobs without reading the manifests' lines.
+
+    Raises:
+        ConfigError: As of `find_jobs`.
+        ManifestError: As of `find_jobs`.
+    """
+    count = 0
+    for path in inputs:
+        lines = read_lines(path, "manifest") if path.is_file() and is_manifest(path) else find_jobs([path], Path())
+        count += sum(1 for _ in lines)
+    return count
+
+
+def _refuse_twice(jobs: Iterable[Job | ManifestError], keys: set[int], ending: str) -> None:
+    """Name the first two jobs of one stem; two stems of one key are no fault."""
+    names: dict[str, str] = {}
+    for job in jobs:
+        if isinstance(job, Job) and _key(job.stem) in keys:
             if job.stem in names:
                 raise ConfigError(
-                    f"{names[job.stem]} and {job.name} would both be written to {job.stem}.{wanted[0]}; transcribe "
+                    f"{names[job.stem]} and {job.name} would both be written to {job.stem}.{ending}; transcribe "
                     "them apart, each with its own --output-dir, or name one of them otherwise"
                 )
             names[job.stem] = job.name
-            done += job.done(wanted)
-    return Survey(jobs, done)
+
+
+def _key(stem: str) -> int:
+    return int.from_bytes(hashlib.blake2b(stem.encode(errors="surrogateescape"), digest_size=8).digest(), "little")
+
+
+def find_sources(inputs: Iterable[Path]) -> Iterator[str | Fragment | ManifestError]:
+    """Stream what is heard, where outputs have no names: as of `find_jobs`, and any id will do."""
+    for path in inputs:
+        if path.is_file() and is_manifest(path):
+            yield from (item for _, item in read_numbered(path))
+        else:
+            yield from (job.source for job in find_jobs([path], Path()) if isinstance(job, Job))
 
 
 def _in_folder(folder: Path, output_dir: Path) -> Iterator[Job]:

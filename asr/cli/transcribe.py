@@ -7,14 +7,22 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from asr.cli.jobs import Job, find_jobs, is_manifest, survey
+from asr.archive.output import Output
+from asr.archive.parquet import parquet_schema, write_parquet
+from asr.archive.run import LocalRunner, Runner, transcribe_archive
+from asr.archive.tally import Tally, kind_of
+from asr.archive.work import Settings
+from asr.cli.jobs import Job, count_jobs, find_jobs, find_sources, is_manifest, survey
 from asr.errors import AsrError, ConfigError, ManifestError
 from asr.expressions import BIAS
 from asr.fragment import Fragment
@@ -25,6 +33,8 @@ from asr.writers import FORMATS, check_formats, write_transcript
 if TYPE_CHECKING:
     from asr.inference.transcriber import Transcriber
 
+# Seconds between two lines about a run that nobody watches in a terminal.
+_LINE_SECONDS = 60.0
 # A name that cannot be is one file's fault; anything else about the folder or the disk would be every file's.
 _FAULTS_OF_A_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ}
 
@@ -38,10 +48,14 @@ def transcribe(
         str, typer.Option(help="A base model's name, or a path: a checkpoint, a model's folder.")
     ] = "base",
     formats: Annotated[
-        str, typer.Option("--format", "-f", help=f"One or more of {', '.join(FORMATS)}, separated by commas.")
-    ] = "txt",
+        str | None,
+        typer.Option("--format", "-f", help=f"One or more of {', '.join(FORMATS)}, separated by commas; txt if none."),
+    ] = None,
     output_dir: Annotated[
         Path | None, typer.Option("--output-dir", "-o", help="Where the files go; by default the current folder.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="One file for all instead, a line or row each: .jsonl or .parquet.")
     ] = None,
     language: Annotated[
         str | None, typer.Option(help="Whisper's code, such as fr; by default the manifest's, or detected.")
@@ -72,31 +86,101 @@ def transcribe(
     ] = BATCH_SECONDS,
     workers: Annotated[int, typer.Option(min=1, help="Threads that load audio.")] = WORKERS,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Transcribe again what is there in every format.")
-    ] = False,
+    runner: Annotated[
+        str, typer.Option(help="Where --output is made: local, or ray for worker processes on any number of machines.")
+    ] = "local",
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Workers of ray; by default one for each GPU, or for every four cores without one."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Transcribe again what is there.")] = False,
 ) -> None:
     """Write what is said in recordings, folders or manifests to files.
 
     What is there already in every format is skipped, so that a run that was interrupted goes on when it is repeated.
+    With --output, what is there is known by the content of its recording, and the file is the same as of a run that
+    was never interrupted.
     """
+    settings = Settings(
+        model=model,
+        device=device,
+        batch_seconds=batch_seconds,
+        workers=workers,
+        beam_size=beam_size,
+        lexicon=None if lexicon is None else str(lexicon),
+        bias=bias,
+        tag=tag,
+        words=words,
+        language=language,
+        dialect=dialect,
+    )
+    if output is not None:
+        if formats is not None or output_dir is not None:
+            raise typer.BadParameter("--output makes one file of all; leave --format and --output-dir out, or it")
+        _archive(inputs, output, settings, runner, processes, overwrite)
+        return
+    if runner != "local" or processes is not None:
+        raise typer.BadParameter("--runner and --processes are for one file of all; name it with --output")
     folder = output_dir or Path()
     # One recording and no folder named: somebody wants to see what it can do.
     aloud = output_dir is None and len(inputs) == 1 and inputs[0].is_file() and not is_manifest(inputs[0])
     try:
-        wanted = _formats(formats)
+        wanted = _formats("txt" if formats is None else formats)
         found = survey(inputs, folder, wanted)
         folder.mkdir(parents=True, exist_ok=True)
         run = _Run(wanted, aloud, skipped=0 if overwrite else found.done)
-        if run.skipped < found.jobs:
+        if run.tally.kept < found.jobs:
             jobs = (job for job in find_jobs(inputs, folder) if overwrite or not _done(job, wanted))
             with Console(stderr=True).status(f"loading {model}"):
-                transcriber = _load(model, device, batch_seconds, beam_size, workers, lexicon, bias, tag, words)
-            run.transcribe(transcriber, jobs, found.jobs - run.skipped, language, dialect)
+                transcriber = settings.load()
+            run.transcribe(transcriber, jobs, found.jobs - run.tally.kept, language, dialect)
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from error
-    typer.echo(run.summary(), err=True)
-    raise typer.Exit(1 if run.failed else 0)
+    _end(run.tally, "skipped (there already; --overwrite does them again)")
+
+
+def _archive(
+    inputs: list[Path], output: Path, settings: Settings, runner: str, processes: int | None, overwrite: bool
+) -> None:
+    """Write all transcripts into one file."""
+    try:
+        if output.suffix not in (".jsonl", ".parquet"):
+            raise ConfigError(f"--output is one file, .jsonl or .parquet, found {output.name!r}")
+        table = output.suffix == ".parquet"
+        if table:
+            parquet_schema()
+        # A table cannot grow; what a repeated run goes on from are the lines beside it.
+        path = output.with_name(f"{output.name}.jsonl") if table else output
+        if any(path.resolve() == given.resolve() for given in inputs):
+            raise ConfigError(f"--output {output} is one of the inputs; name another file")
+        where = _runner(runner, settings, processes)
+        total = count_jobs(inputs)
+        with Output(path, overwrite=overwrite) as lines, _Meter(total) as meter:
+            tally = transcribe_archive(partial(find_sources, inputs), lines, settings, where, meter.advance)
+        if table:
+            write_parquet(path, output)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from error
+    if tally.failed:
+        typer.echo(f"what failed has its reason as 'error' in {output}", err=True)
+    _end(tally, "there already")
+
+
+def _runner(name: str, settings: Settings, processes: int | None) -> Runner:
+    if name == "ray":
+        from asr.archive.cluster import RayRunner
+
+        return RayRunner(settings, processes)
+    if name != "local":
+        raise ConfigError(f"runner {name!r} is not known; choose local or ray")
+    if processes is not None:
+        raise ConfigError("--processes is for --runner ray; leave it out")
+    return LocalRunner(settings)
+
+
+def _end(tally: Tally, kept: str) -> None:
+    typer.echo(tally.summary(kept), err=True)
+    raise typer.Exit(1 if tally.failed else 0)
 
 
 def _formats(names: str) -> tuple[str, ...]:
@@ -109,42 +193,13 @@ def _done(job: Job | ManifestError, formats: tuple[str, ...]) -> bool:
     return isinstance(job, Job) and job.done(formats)
 
 
-def _load(
-    model: str,
-    device: str,
-    batch_seconds: float,
-    beam_size: int | None,
-    workers: int,
-    lexicon: Path | None,
-    bias: float,
-    tag: str,
-    words: bool,
-) -> Transcriber:
-    from asr.inference.decoding import DecodeOptions
-    from asr.inference.transcriber import Transcriber
-
-    return Transcriber(
-        model,
-        device=device,
-        batch_seconds=batch_seconds,
-        options=DecodeOptions(beam_size=beam_size, bias=bias, tag=tag),
-        workers=workers,
-        lexicon=lexicon,
-        words=words,
-    )
-
-
 class _Run:
     """One run over the jobs that are to be done; counts what became of them."""
 
     def __init__(self, formats: tuple[str, ...], aloud: bool, skipped: int) -> None:
         self.formats = formats
         self.aloud = aloud
-        self.skipped = skipped
-        self.written = 0
-        self.failed = 0
-        self.audio_seconds = 0.0
-        self.seconds = 0.0
+        self.tally = Tally(kept=skipped)
 
     def transcribe(
         self,
@@ -164,17 +219,15 @@ class _Run:
 
         results = transcriber.transcribe_many(sources(), language=language, dialect=dialect)
         began = time.perf_counter()
-        with closing(results), _progress() as progress:
-            task = progress.add_task("", total=total, speed="")
+        with closing(results), _Meter(total) as meter:
             for result in results:
                 try:
                     self._keep(waiting.popleft(), result)
                 except AsrError as error:
-                    self.failed += 1
-                    progress.console.print(f"failed: {error}", markup=False, highlight=False, soft_wrap=True)
-                self.seconds = time.perf_counter() - began
-                speed = f"{self.audio_seconds / self.seconds:.1f} s of audio per second"
-                progress.update(task, advance=1, speed=speed)
+                    self.tally.failures[kind_of(error)] += 1
+                    meter.say(f"failed: {error}")
+                self.tally.seconds = time.perf_counter() - began
+                meter.advance(1, self.tally)
 
     def _keep(self, job: Job | ManifestError, result: Transcript | AsrError) -> None:
         """Write a transcript.
@@ -186,36 +239,70 @@ class _Run:
             raise job
         if isinstance(result, AsrError):
             # The error knows the recording, but not which of its fragments this is.
-            raise result if isinstance(job.source, str) else AsrError(f"{job.name}: {result}")
+            raise result if isinstance(job.source, str) else type(result)(f"{job.name}: {result}")
         try:
             write_transcript(result, job.stem, self.formats)
         except OSError as error:
             if error.errno not in _FAULTS_OF_A_NAME:
                 raise
             raise AsrError(f"{job.name}: its transcript cannot be written to {job.stem}: {error.strerror}") from error
-        self.written += 1
-        self.audio_seconds += result.duration
+        self.tally.heard(result.duration)
         if self.aloud:
             typer.echo(result.text)
 
-    def summary(self) -> str:
-        """One sentence."""
-        skipped = f", {self.skipped} skipped (there already; --overwrite does them again)" if self.skipped else ""
-        speed = f" (real-time factor {self.seconds / self.audio_seconds:.3f})" if self.audio_seconds else ""
-        return (
-            f"{self.written} transcribed{skipped}, {self.failed} failed; "
-            f"{self.audio_seconds / 3600:.2f} h of audio in {self.seconds:.1f} s{speed}"
+
+class _Meter:
+    """Shows how far a run is, and how long the rest will take by the number of items: a bar, or a line a minute.
+
+    Args:
+        total: Number of items.
+    """
+
+    def __init__(self, total: int) -> None:
+        console = Console(stderr=True)
+        self._bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            # Lines are written by blocks, and a block may take minutes.
+            speed_estimate_period=600,
+            disable=not console.is_terminal,
         )
+        self._task = self._bar.add_task("", total=total, speed="")
+        self._total = total
+        self._done = self._passed = 0
+        self._said = self._began = time.monotonic()
 
+    def __enter__(self) -> _Meter:
+        self._bar.start()
+        return self
 
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def say(self, sentence: str) -> None:
+        """Write a line above the bar."""
+        self._bar.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+    def advance(self, items: int, tally: Tally) -> None:
+        """Show that so many items more are done."""
+        self._done += items
+        if not tally.seconds:
+            # What is only looked at tells nothing of the time that the rest takes.
+            self._bar.reset(self._task, total=self._total, completed=self._done, speed="looking at what is there")
+            self._passed, self._began = self._done, time.monotonic()
+            return
+        self._bar.update(self._task, advance=items, speed=tally.speed())
+        now = time.monotonic()
+        if self._bar.disable and now - self._said >= _LINE_SECONDS:
+            self._said = now
+            left = (now - self._began) / (self._done - self._passed) * (self._total - self._done)
+            self.say(
+                f"{self._done} of {self._total} items, {tally.failed} failed, {tally.speed()}, "
+                f"about {timedelta(seconds=round(left))} left"
+            )

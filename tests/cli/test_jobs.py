@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.cli.jobs import Job, Survey, find_jobs, is_manifest, survey
+from asr.cli.jobs import Job, Survey, count_jobs, find_jobs, find_sources, is_manifest, survey
 from asr.errors import ConfigError, ManifestError
 from asr.fragment import Fragment
 
@@ -145,3 +145,22 @@ def test_what_is_no_input(tmp_path: Path) -> None:
 )
 def test_manifests_are_told_by_their_name(name: str, expected: bool) -> None:
     assert is_manifest(Path("x.jsonl") / name) is expected
+
+
+def test_sources_are_the_jobs_without_names_of_files(folder: Path, tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path / "m.jsonl", "one", "../out", "one")
+    with manifest.open("a") as handle:
+        handle.write('\n{"id": "two"}\n')
+    inputs = [folder, manifest, folder / "notes.txt"]
+    found = list(find_sources(inputs))
+    assert count_jobs(inputs) == len(found) == 9
+    assert [source.id for source in found if isinstance(source, Fragment)] == ["one", "../out", "one"]
+    assert isinstance(found[7], ManifestError) and found[8] == str(folder / "notes.txt")
+    for count in (count_jobs, lambda given: list(find_sources(given))):
+        with pytest.raises(ConfigError, match="no file or folder"):
+            count([tmp_path / "none.wav"])
+
+
+def test_two_stems_of_one_key_are_no_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asr.cli.jobs._key", lambda stem: 1)
+    assert survey([folder], OUT, ("txt",)).jobs == 4

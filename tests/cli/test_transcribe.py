@@ -144,7 +144,7 @@ def test_what_fails_is_said_in_a_sentence_and_the_rest_goes_on(
     assert files(tmp_path / "out") == ["a.txt", "b.txt", "c.txt", "more/a.txt", "spk1/one.txt", "three.txt", "two.txt"]
     assert files(tmp_path / "here") == []
     *failures, summary = stderr.splitlines()
-    assert summary.startswith("7 transcribed, 6 failed;")
+    assert summary.startswith("7 transcribed, 6 failed (3 audio, 2 manifest, 1 other); ")
     sentences = (
         f"failed: {talks / 'empty.wav'} is empty (0 bytes)",
         f"failed: {talks / 'long.wav'} lasts 40.00 s",
@@ -210,11 +210,17 @@ def test_a_name_that_is_no_unicode(run_tiny, talks: Path) -> None:  # type: igno
         (["TALKS", "--language", "xx"], "language 'xx' is none that the model knows"),
         (["TALKS", "--dialect", "fr_CA"], "joined by '-'"),
         (["TALKS", "--dialect", "fr-CA", "--language", "en"], "does not go with"),
+        (["TALKS", "--output", "x.txt"], "one file, .jsonl or .parquet"),
+        (["TALKS", "--output", "x.jsonl", "--format", "json"], "leave --format and --output-dir out"),
+        (["TALKS", "--output", "x.jsonl", "--runner", "slurm"], "choose local or ray"),
+        (["TALKS", "--output", "x.jsonl", "--processes", "2"], "--processes is for --runner ray"),
+        (["TALKS", "--runner", "ray"], "name it with --output"),
+        (["TALKS/m.jsonl", "--output", "TALKS/m.jsonl"], "one of the inputs"),
         (["TALKS", "--device", "gpu"], "device 'gpu' cannot be used"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_writes_nothing(  # type: ignore[no-untyped-def]
-    run_tiny, talks: Path, tmp_path: Path, arguments: list[str], sentence: str
+    run_tiny, talks: Path, manifest: Path, tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
     places = {"TALKS": str(talks), "HERE": "."}
     for name, place in places.items():
@@ -281,3 +287,32 @@ def test_a_signal_ends_the_process_without_a_traceback(talks: Path, tiny_checkpo
     assert "Traceback" not in stderr
     assert all(name.endswith(".txt") for name in files(Path()))
     assert len(files(Path())) < 40
+
+
+def test_one_file_for_all(run_tiny, talks: Path, manifest: Path) -> None:  # type: ignore[no-untyped-def]
+    with manifest.open("a") as handle:
+        handle.write("{\n")
+    code, stdout, stderr = run_tiny(talks, manifest, "--output", "all.parquet", "--language", "fr")
+    assert (code, stdout) == (1, "")
+    first, second = stderr.splitlines()
+    assert first == "what failed has its reason as 'error' in all.parquet"
+    assert second.startswith("6 transcribed, 1 failed (1 manifest); ")
+    assert files(Path()) == ["all.parquet", "all.parquet.jsonl"]
+    lines = [json.loads(line) for line in Path("all.parquet.jsonl").read_text("utf-8").splitlines()]
+    names = [str(talks / name) for name in ("a.wav", "b.flac", "c.ogg", "more/a.wav")]
+    assert [line["id"] for line in lines] == [*names, "spk1/one", "two", None]
+    code, _, stderr = run_tiny(talks, manifest, "--output", "all.parquet", "--language", "fr")
+    assert code == 1 and stderr.splitlines()[1].startswith("0 transcribed, 6 there already, 1 failed (1 manifest); ")
+
+
+def test_where_nobody_watches_a_line_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 30.0, 61.0, 90.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
+    said: list[str] = []
+    meter = module._Meter(10)
+    monkeypatch.setattr(meter, "say", said.append)
+    tally = module.Tally(seconds=1.0)
+    tally.heard(12.0)
+    for _ in range(3):
+        meter.advance(1, tally)
+    assert said == ["2 of 10 items, 0 failed, 12.0 s of audio per second, about 0:04:04 left"]
