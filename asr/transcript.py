@@ -162,11 +162,13 @@ class Transcript:
             return (self,)
         found = []
         first_word = first_token = 0
-        for number, segment in enumerate(self.segments):
-            # What a word begins in; windows do not overlap.
-            following = self.segments[number + 1].start if number + 1 < len(self.segments) else float("inf")
-            words = tuple(word for word in self.words[first_word:] if word.start < following)
-            last_word, last_token = first_word + len(words), first_token + len(segment.text.split())
+        for segment in self.segments:
+            # Words have the letters of their segment, also in a language without spaces.
+            last_word, letters = first_word, len("".join(segment.text.split()))
+            while letters > 0 and last_word < len(self.words):
+                letters -= len("".join(self.words[last_word].text.split()))
+                last_word += 1
+            words, last_token = self.words[first_word:last_word], first_token + len(segment.text.split())
             found.append(
                 replace(
                     self,

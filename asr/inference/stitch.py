@@ -95,8 +95,9 @@ def stitched(end: End, parts: Sequence[tuple[float, Transcript]], threshold: flo
         dialect=end.dialect or heard,
         duration=end.duration,
         segments=tuple(
-            replace(segment, start=start + segment.start, end=min(start + segment.end, end.duration))
-            for start, part in parts
+            # What is rounded must not reach into the next window.
+            replace(segment, start=start + segment.start, end=min(start + segment.end, following))
+            for (start, part), (following, _) in zip(parts, [*parts[1:], (end.duration, None)], strict=True)
             for segment in part.segments
         ),
         dialect_scores=scores,

@@ -318,8 +318,8 @@ class Transcriber:
                     marks = self._punctuate(part, results, answered, language)
                     words = self._words(chosen, part, language, results)
                     heard += [
-                        (clip, _transcript(clip, *of, lexicon))
-                        for clip, *of in zip(chosen, results, steps, answered, marks, words, strict=True)
+                        (clip, _transcript(clip, result, steps[row], answered[row], marks[row], words[row], lexicon))
+                        for row, (clip, result) in enumerate(zip(chosen, results, strict=True))
                     ]
         except torch.OutOfMemoryError as error:
             raise AsrError(
