@@ -22,6 +22,12 @@ def test_it_becomes_plain_json() -> None:
             "avg_logprob": -0.2,
             "no_speech_prob": 0.01,
             "compression_ratio": 1.1,
+            "text_standard": None,
+            "intonation": None,
+            "intonation_scores": {},
+            "tune": None,
+            "punctuation": None,
+            "fallbacks": [],
         }
     ]
     assert (data["id"], data["dialect"], data["duration"]) == ("a", None, 2.0)

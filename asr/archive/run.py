@@ -158,4 +158,4 @@ def _count(line: dict[str, Any], tally: Tally, *, kept: bool) -> None:
     elif kept:
         tally.kept += 1
     else:
-        tally.heard(line["duration"])
+        tally.heard(line["duration"], line["fallbacks"])

@@ -42,7 +42,7 @@ _FAULTS_OF_A_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXI
 def transcribe(
     inputs: Annotated[
         list[Path],
-        typer.Argument(help="Recordings or folders of them, each at most 30 s, and manifests (.jsonl, .jsonl.gz)."),
+        typer.Argument(help="Recordings of any length, folders of them, manifests (.jsonl, .jsonl.gz)."),
     ],
     model: Annotated[
         str, typer.Option(help="A base model's name, or a path: a checkpoint, a model's folder.")
@@ -246,7 +246,7 @@ class _Run:
             if error.errno not in _FAULTS_OF_A_NAME:
                 raise
             raise AsrError(f"{job.name}: its transcript cannot be written to {job.stem}: {error.strerror}") from error
-        self.tally.heard(result.duration)
+        self.tally.heard(result.duration, result.fallbacks)
         if self.aloud:
             typer.echo(result.text)
 

@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import soundfile
 from typer.testing import CliRunner
@@ -25,13 +27,12 @@ from asr.transcript import Transcript
 
 
 @pytest.fixture
-def talks(tmp_path: Path) -> Path:
+def talks(tmp_path: Path, speak: Callable[..., npt.NDArray[np.float32]]) -> Path:
     """A folder with four recordings, one of them in a sub-folder and of the same name as another."""
     folder = tmp_path / "talks"
     (folder / "more").mkdir(parents=True)
     for number, name in enumerate(("a.wav", "b.flac", "c.ogg", "more/a.wav")):
-        noise = 0.1 * np.random.default_rng(number).standard_normal(8000 * (1 + number))
-        soundfile.write(folder / name, noise, 16000)
+        soundfile.write(folder / name, speak(0.5 * (1 + number), number), 16000)
     return folder
 
 
