@@ -8,9 +8,21 @@ A span of a long recording is read without the rest: the file is sought, a littl
 it, and resampling keeps to the grid of the whole recording, so that a span has the same samples whether it is cut
 before or after. Cut so, PCM, flac, mp3, ogg and opus agree to rounding. In m4a and mp4 the times agree too, but a
 decoder that starts in the middle may make other noise. Webm and mkv count time in milliseconds and agree to one.
+
+`stream_audio` gives the same samples block by block, so that hours of audio need no more memory than seconds.
 """
 
-from asr.audio.load import SAMPLE_RATE, load_audio, probe
-from asr.audio.sources import AUDIO_ENDINGS, END_TOLERANCE, AudioInfo
+from asr.audio.load import BLOCK_SECONDS, SAMPLE_RATE, load_audio, probe, stream_audio
+from asr.audio.sources import AUDIO_ENDINGS, END_TOLERANCE, AudioInfo, Samples
 
-__all__ = ["AUDIO_ENDINGS", "END_TOLERANCE", "SAMPLE_RATE", "AudioInfo", "load_audio", "probe"]
+__all__ = [
+    "AUDIO_ENDINGS",
+    "BLOCK_SECONDS",
+    "END_TOLERANCE",
+    "SAMPLE_RATE",
+    "AudioInfo",
+    "Samples",
+    "load_audio",
+    "probe",
+    "stream_audio",
+]

@@ -1,18 +1,20 @@
-"""Loading a recording or a span of it: seek, average, resample on the grid of the whole, cut."""
+"""Loading a recording or a span, at once or block by block: seek, average, resample on the grid of the whole, cut."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import soxr
 
-from asr.audio.sources import END_TOLERANCE, AudioInfo, Samples, cut_short, falls_short, open_source
+from asr.audio.sources import END_TOLERANCE, AudioInfo, Samples, Source, cut_short, falls_short, open_source
 from asr.errors import AudioError
 
 SAMPLE_RATE = 16000
+# Seconds of a block, where nobody chooses.
+BLOCK_SECONDS = 10.0
 # Seconds read before a span for the resampler, whose filter reaches 12 ms far at 8 kHz.
 _CONTEXT = 0.25
 
@@ -42,34 +44,88 @@ def load_audio(path: str | Path, start: float = 0.0, duration: float | None = No
         AudioError: If the recording is missing, empty, no audio or cut short, if it holds NaN or infinite samples, or
             if the span lies outside it.
     """
+    # A growing bytearray, and not a list of blocks: ten hours are 2.3 GB, which need not be there twice.
+    buffer = bytearray()
+    for block in stream_audio(path, start, duration):
+        buffer += block.tobytes()
+    return np.frombuffer(buffer, dtype=np.float32)
+
+
+def stream_audio(
+    path: str | Path, start: float = 0.0, duration: float | None = None, block_seconds: float = BLOCK_SECONDS
+) -> Generator[Samples, None, None]:
+    """Yield what `load_audio` returns, block by block: whatever the length, it takes the memory of a few blocks.
+
+    Args:
+        path: See `load_audio`.
+        start: See `load_audio`.
+        duration: See `load_audio`.
+        block_seconds: Length of every block but the last, which may be shorter.
+
+    Raises:
+        AudioError: As of `load_audio`, while iterating: that a recording is cut short may show at its end only.
+    """
     path = Path(path)
+    found = False
     with open_source(path) as source:
-        end = _span_end(path, source.info, start, duration)
-        rate = source.info.sample_rate
-        # Start on a frame that falls on a sample of the result, so that both have one grid.
-        grid = rate // math.gcd(rate, SAMPLE_RATE)
-        first = max(0, int((start - _CONTEXT) * rate)) // grid * grid
-        offset = first * SAMPLE_RATE // rate
-        begin = round(start * SAMPLE_RATE) - offset
-        stop = None if duration is None else begin + round(duration * SAMPLE_RATE)
-        # A growing bytearray, and not a list of blocks: ten hours are 2.3 GB, which need not be there twice.
-        buffer = bytearray()
-        for block in _resampled(_finite(source.blocks(first), path, first, rate), rate):
-            buffer += block.tobytes()
-            if stop is not None and len(buffer) >= 4 * stop:
-                break
-        decoded = (len(buffer) // 4 + offset) / SAMPLE_RATE
-        if falls_short(decoded, end):
-            raise cut_short(path, source.info.duration, decoded, source.fault)
-    # Some decoders give what an encoder padded; the header knows better where the recording ends.
-    total = round(source.info.duration * SAMPLE_RATE) - offset
-    padded = len(buffer) // 4 - total
-    if 0 < padded <= END_TOLERANCE * SAMPLE_RATE:
-        stop = total if stop is None else min(stop, total)
-    samples = np.frombuffer(buffer, dtype=np.float32)[begin:stop]
-    if not len(samples):
+        for block in _even(_span(path, source, start, duration), max(1, round(block_seconds * SAMPLE_RATE))):
+            found = True
+            yield block
+    if not found:
         raise AudioError(f"{path} gives no samples for the span asked for (start {start} s, duration {duration} s)")
-    return samples
+
+
+def _span(path: Path, source: Source, start: float, duration: float | None) -> Iterator[Samples]:
+    """Yield the samples of a span, in pieces of any length."""
+    end = _span_end(path, source.info, start, duration)
+    rate = source.info.sample_rate
+    # Start on a frame that falls on a sample of the result, so that both have one grid.
+    grid = rate // math.gcd(rate, SAMPLE_RATE)
+    first = max(0, int((start - _CONTEXT) * rate)) // grid * grid
+    offset = first * SAMPLE_RATE // rate
+    begin = round(start * SAMPLE_RATE) - offset
+    stop = None if duration is None else begin + round(duration * SAMPLE_RATE)
+    pieces = _resampled(_finite(source.blocks(first), path, first, rate), rate)
+    position = 0
+    for piece in _unpadded(pieces, round(source.info.duration * SAMPLE_RATE) - offset):
+        yield piece[max(0, begin - position) : None if stop is None else max(0, stop - position)]
+        position += len(piece)
+        if stop is not None and position >= stop:
+            break
+    decoded = (position + offset) / SAMPLE_RATE
+    if falls_short(decoded, end):
+        raise cut_short(path, source.info.duration, decoded, source.fault)
+
+
+def _unpadded(pieces: Iterable[Samples], total: int) -> Iterator[Samples]:
+    """Leave out what follows sample ``total``, where the header has the end, if it is as little as encoders pad."""
+    position = 0
+    beyond: list[Samples] = []
+    for piece in pieces:
+        room = max(0, total - position)
+        position += len(piece)
+        yield piece[:room]
+        if room < len(piece):
+            beyond.append(piece[room:])
+        if position > total + END_TOLERANCE * SAMPLE_RATE:
+            yield from beyond
+            beyond.clear()
+
+
+def _even(pieces: Iterable[Samples], size: int) -> Iterator[Samples]:
+    """Join and cut pieces to blocks of one size; only the last may be shorter, and none is empty."""
+    block, filled = np.empty(size, np.float32), 0
+    for piece in pieces:
+        while len(piece):
+            taken = piece[: size - filled]
+            block[filled : filled + len(taken)] = taken
+            filled += len(taken)
+            piece = piece[len(taken) :]
+            if filled == size:
+                yield block
+                block, filled = np.empty(size, np.float32), 0
+    if filled:
+        yield block[:filled]
 
 
 def _span_end(path: Path, info: AudioInfo, start: float, duration: float | None) -> float:

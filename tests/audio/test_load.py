@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import tracemalloc
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr.audio import SAMPLE_RATE, AudioInfo, load_audio, probe
+from asr.audio import SAMPLE_RATE, AudioInfo, load_audio, probe, stream_audio
+from asr.audio.load import _unpadded
+from asr.errors import AudioError
 
 # Seconds at both ends that golden comparisons leave out: resamplers differ in what they take to lie beyond the edge.
 EDGE = 0.05
@@ -222,3 +225,68 @@ def test_ten_hours_are_probed_and_cut_without_reading_them(tmp_path: Path) -> No
     np.testing.assert_allclose(inner(span), inner(expected), atol=1e-3)
     assert after.ru_utime - before.ru_utime < 1.0
     assert after.ru_maxrss - before.ru_maxrss < 64 * 1024  # KiB; the file is 3 GB
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from(sorted(SPAN_FILES)),
+    start=st.floats(0, 7.5),
+    duration=st.none() | st.floats(0.01, 8),
+    block=st.floats(0.01, 9),
+)
+def test_blocks_are_the_span(
+    name: str, start: float, duration: float | None, block: float, recordings: dict[str, tuple[Path, np.ndarray]]
+) -> None:
+    path, _ = recordings[name]
+    duration = None if duration is None else min(duration, 8 - start)
+    blocks = list(stream_audio(path, start, duration, block))
+    np.testing.assert_array_equal(np.concatenate(blocks), load_audio(path, start, duration))
+    assert {len(one) for one in blocks[:-1]} <= {max(1, round(block * SAMPLE_RATE))}
+    assert 0 < len(blocks[-1]) <= max(1, round(block * SAMPLE_RATE))
+
+
+@settings(deadline=None)
+@given(
+    pieces=st.lists(st.integers(0, 3000), max_size=8).map(lambda sizes: [np.full(n, n, np.float32) for n in sizes]),
+    total=st.integers(0, 9000),
+)
+def test_only_padding_is_left_out(pieces: list[np.ndarray], total: int) -> None:
+    whole = np.concatenate([np.zeros(0, np.float32), *pieces])
+    # A tenth of a second after the end is padding; more is sound that the header does not know of.
+    expected = whole[:total] if len(whole) - total <= 1600 else whole
+    found = np.concatenate([np.zeros(0, np.float32), *_unpadded(pieces, total)])
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "mp3"])
+def test_a_recording_that_ends_too_early_fails_after_what_is_there(
+    ending: str, tmp_path: Path, voice: Any, encode: Any
+) -> None:
+    path = encode(tmp_path / f"a.{ending}", voice(16000, 8.0), 16000)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(AudioError, match="cut short") as at_once:
+        load_audio(path)
+    blocks = stream_audio(path, block_seconds=0.5)
+    with pytest.raises(AudioError) as in_blocks:
+        for block in blocks:
+            assert len(block) == 8000
+    assert str(in_blocks.value) == str(at_once.value)
+
+
+def test_ten_hours_are_streamed_in_the_memory_of_a_minute(tmp_path: Path) -> None:
+    def peak(seconds: int) -> int:
+        path = tmp_path / f"{seconds}.wav"
+        header = b"RIFF" + (seconds * 8000 + 36).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little")
+        header += b"\1\0\1\0" + (8000).to_bytes(4, "little") * 2 + b"\1\0\x08\0"
+        header += b"data" + (seconds * 8000).to_bytes(4, "little")
+        with path.open("wb") as file:  # sparse
+            file.write(header)
+            file.truncate(44 + seconds * 8000)
+        tracemalloc.start()
+        total = sum(len(block) for block in stream_audio(path))
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert total == seconds * SAMPLE_RATE
+        return most
+
+    assert peak(36000) < 1.1 * peak(60)
