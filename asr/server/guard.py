@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import time
 import traceback
+from contextlib import suppress
 from hashlib import sha256
 
 from starlette.requests import ClientDisconnect
@@ -20,6 +22,34 @@ log = logging.getLogger(__name__)
 PATHS = frozenset({"/v1/audio/transcriptions", "/v1/understand", "/v1/models", "/v1/live", "/healthz", "/metrics"})
 # A proxy's word for a client that went before its answer.
 _GONE = 499
+# How much of a body that nobody wants is read after the answer: were the connection closed at once, the client, which
+# still sends, might never see the answer.
+_LINGER_SECONDS, _LINGER_BYTES = 2.0, 1 << 23
+
+
+class _Body:
+    """A request's body as it is read."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        headers = dict(scope["headers"])
+        self._receive = receive
+        self.ended = headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self.ended = self.ended or not message.get("more_body", False)
+        return message
+
+    async def linger(self) -> None:
+        """Read on for a while and throw it away."""
+
+        async def read() -> None:
+            size = 0
+            while not self.ended and size < _LINGER_BYTES:
+                size += len((await self.receive()).get("body", b""))
+
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(read(), _LINGER_SECONDS)
 
 
 class Guard:
@@ -44,13 +74,21 @@ class Guard:
             return
         began = time.monotonic()
         status = 0
+        body = _Body(scope, receive)
+        receive = body.receive
 
         async def counted(message: Message) -> None:
             nonlocal status
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 status = message["status"]
+                if scope["type"] == "http" and not body.ended:
+                    message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
             elif message["type"] == "websocket.accept":
                 status = 101
+            elif message["type"] == "http.response.body" and not message.get("more_body") and not body.ended:
+                await send({**message, "more_body": True})
+                await body.linger()
+                message = {"type": "http.response.body"}
             await send(message)
 
         try:

@@ -42,8 +42,8 @@ class Refusal(Exception):
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def response(self) -> JSONResponse:
-        """The answer; after it the connection is closed, because the rest of a body may be on its way."""
-        headers = {"Connection": "close"}
+        """The answer."""
+        headers = {}
         if self.retry_after is not None:
             headers["Retry-After"] = str(self.retry_after)
         if self.status == 401:

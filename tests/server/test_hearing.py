@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asr import Transcriber, Transcript
+from asr.errors import ConfigError
+from asr.server.hearing import Hearing
+from asr.server.queue import Wish
+
+
+def test_a_wish_is_what_the_transcriber_is_asked(
+    transcriber: Transcriber, voice: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import asr.inference.decoding as decoding
+
+    prompts = []
+    original = decoding.DecodingOptions
+
+    def spy(**given: Any) -> Any:
+        prompts.append(given["prompt"])
+        return original(**given)
+
+    monkeypatch.setattr(decoding, "DecodingOptions", spy)
+    hearing = Hearing(transcriber)
+    (asked,) = hearing([voice(1.0)], Wish("fr", "fr-CA", "Bonjour", words=True))
+    (plain,) = hearing([voice(1.0)], Wish())
+    assert isinstance(asked, Transcript) and isinstance(plain, Transcript)
+    assert prompts == ["Bonjour", None]
+    assert (asked.language, asked.dialect) == ("fr", "fr-CA")
+    assert bool(asked.words) == bool(asked.text) and not plain.words
+    assert plain == transcriber.transcribe(voice(1.0))
+
+
+@pytest.mark.parametrize("wish", [Wish("xx"), Wish(None, "no tag"), Wish("en", "fr-CA")])
+def test_what_cannot_be_wished_is_said_at_once(transcriber: Transcriber, wish: Wish) -> None:
+    with pytest.raises(ConfigError):
+        Hearing(transcriber).check(wish)
+
+
+def test_a_padded_window_is_30_s(transcriber: Transcriber) -> None:
+    assert Hearing(transcriber).window(16000) == 30
+    assert not np.isnan(Hearing(transcriber).window(1))
