@@ -46,25 +46,39 @@ def served(*arguments: str | Path, **variables: str) -> Iterator[tuple[subproces
 
 def test_sigterm_finishes_what_is_in_work(tiny_checkpoint: Path, tmp_path: Path, voice: Any) -> None:
     soundfile.write(tmp_path / "a.wav", voice(2.0), 16000)
+    began, stopped = threading.Event(), threading.Event()
     answers: list[httpx.Response] = []
 
+    def body() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+        began.set()
+        assert stopped.wait(SOON)
+        yield (tmp_path / "a.wav").read_bytes() + b"\r\n--x--\r\n"
+
     def ask(url: str) -> None:
-        with (tmp_path / "a.wav").open("rb") as file:
-            answers.append(httpx.post(f"{url}/v1/audio/transcriptions", files={"file": file}, timeout=SOON))
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        answers.append(httpx.post(f"{url}/v1/audio/transcriptions", content=body(), headers=headers, timeout=SOON))
 
     with served(tiny_checkpoint, "--name", "mine") as (process, url):
         assert httpx.get(f"{url}/v1/models").json()["data"][0]["id"] == "mine"
         asking = threading.Thread(target=ask, args=(url,))
         asking.start()
-        while httpx.get(f"{url}/metrics").text.count("\n") and not asking.is_alive():
-            pass
-        time.sleep(0.2)
+        assert began.wait(SOON)
         process.send_signal(signal.SIGTERM)
+        until_refused(url)
+        stopped.set()
         asking.join(SOON)
         assert process.wait(SOON) in (0, -signal.SIGTERM)
         assert [answer.status_code for answer in answers] == [200]
-        with pytest.raises(httpx.TransportError):
+
+
+def until_refused(url: str) -> None:
+    """Wait until no connection is taken any more."""
+    end = time.monotonic() + SOON
+    with pytest.raises(httpx.TransportError):
+        while time.monotonic() < end:
             httpx.get(f"{url}/healthz")
+            time.sleep(0.05)
 
 
 def test_the_key_of_the_environment_is_asked_for(tiny_checkpoint: Path) -> None:
