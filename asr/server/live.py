@@ -1,7 +1,8 @@
 """Live speech over a WebSocket: see README.md in this folder for the protocol.
 
-One task reads what comes and hears where somebody speaks; one sends the final texts in their order; one at a time hears
-what was said so far of the utterance that goes on.
+One task reads what comes and hears where somebody speaks; one sends the final texts in their order. What was said so
+far is heard now and then, and in every short pause: if the pause turns out to be the end, that text is the final one,
+and nobody has waited for it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from starlette.websockets import WebSocket, WebSocketState
 
 from asr.audio import SAMPLE_RATE, Samples
 from asr.errors import AsrError
-from asr.inference.speech import SpeechDetector, SpeechOptions
+from asr.inference.speech import FRAME, SpeechOptions, SpeechProbabilities, Stretches, Turn
 from asr.server.answers import verbose
 from asr.server.limits import Limits
 from asr.server.measures import Measures
@@ -25,6 +26,7 @@ from asr.transcript import Transcript
 
 # A pause of half a second ends an utterance.
 SPEECH = SpeechOptions(min_silence=0.5)
+_PADDING = round(SPEECH.padding * SAMPLE_RATE)
 # Bytes of one message: two seconds.
 MESSAGE_SIZE = 2 * 2 * SAMPLE_RATE
 # Seconds by which a sender may be ahead of the clock.
@@ -77,7 +79,8 @@ class LiveSession:
         self._wish = wish
         self._limits = limits
         self._measures = measures
-        self._detector = SpeechDetector(SPEECH)
+        self._probabilities = SpeechProbabilities()
+        self._stretches = Stretches(SPEECH)
         # What may still belong to an utterance, and the sample that it begins with.
         self._held = np.zeros(0, np.float32)
         self._offset = 0
@@ -85,7 +88,9 @@ class LiveSession:
         self._begin: int | None = None
         self._number = 0
         self._ended: asyncio.Queue[_Ended | None] = asyncio.Queue()
-        self._partial: asyncio.Task[None] | None = None
+        # What was asked of the utterance that goes on: up to which sample, and its text to come.
+        self._asked: dict[int, Future[Transcript]] = {}
+        self._partials: set[asyncio.Task[None]] = set()
         self._next_partial = 0.0
         self._heard_speech = self._began = time.monotonic()
 
@@ -139,40 +144,52 @@ class LiveSession:
 
     async def _take(self, samples: Samples) -> None:
         """Hear who speaks, and do what follows from it."""
-        edges = await asyncio.to_thread(self._detector.hear, samples)
+        chances = await asyncio.to_thread(self._probabilities.hear, samples)
         self._held = np.concatenate((self._held, samples))
-        for edge in edges:
-            place = round(edge.time * SAMPLE_RATE)
-            if edge.kind == "begin":
-                self._begin = max(place, self._offset)
-            elif self._begin is not None:
-                self._end(place)
-                self._begin = None
-        if self._detector.speaking:
-            self._heard_speech = time.monotonic()
+        for chance in chances:
+            self._follow(self._stretches.step(float(chance)))
         if self._begin is None:
             self._forget(self._received - round(_BEFORE * SAMPLE_RATE))
             return
+        self._heard_speech = time.monotonic()
         if self._received - self._begin > _LONGEST * SAMPLE_RATE:
             cut = self._quietest()
             self._end(cut)
             self._begin = cut
-        self._hear_so_far()
+        self._hear_so_far(self._begin)
+
+    def _follow(self, turn: Turn | None) -> None:
+        """Begin or end an utterance."""
+        if turn is None:
+            return
+        if turn.begins:
+            self._begin = max(turn.frame * FRAME - _PADDING, self._offset)
+        elif self._begin is not None:
+            self._end(min(turn.frame * FRAME + _PADDING, self._received))
+            self._begin = None
 
     def _end(self, end: int) -> None:
         """Have the utterance that goes on heard up to a sample."""
         assert self._begin is not None
         if self._ended.qsize() >= _WAITING:
             raise _Close(1013, f"{_WAITING} utterances wait for their text: the server is too busy; connect later")
-        begin, samples = self._begin, self._held[self._begin - self._offset : end - self._offset].copy()
-        if len(samples):
-            # The end of speech itself, without the padding, by the clock of what has come.
-            quiet = (self._received - end) / SAMPLE_RATE + SPEECH.padding
-            future = self._queue.submit(samples, self._wish, live=True)
-            place = (begin / SAMPLE_RATE, end / SAMPLE_RATE)
-            self._ended.put_nowait(_Ended(self._number, *place, future, time.monotonic() - quiet))
+        future = self._asked.pop(end, None) or self._ask(self._begin, end)
+        # The end of speech itself, without the padding, by the clock of what has come.
+        spoken = time.monotonic() - (self._received - end + _PADDING) / SAMPLE_RATE
+        self._ended.put_nowait(_Ended(self._number, self._begin / SAMPLE_RATE, end / SAMPLE_RATE, future, spoken))
+        self._give_up()
         self._number += 1
         self._forget(end)
+
+    def _ask(self, begin: int, end: int) -> Future[Transcript]:
+        samples = self._held[begin - self._offset : end - self._offset].copy()
+        return self._queue.submit(samples, self._wish, live=True)
+
+    def _give_up(self) -> None:
+        """Let go of what was asked and is not needed any more."""
+        for future in self._asked.values():
+            future.cancel()
+        self._asked.clear()
 
     def _forget(self, place: int) -> None:
         """Drop the samples before a place."""
@@ -187,32 +204,34 @@ class LiveSession:
         sums = np.concatenate(([0.0], np.cumsum(power)))
         return first + int(np.argmin(sums[size:] - sums[:-size])) + size // 2
 
-    def _hear_so_far(self) -> None:
-        """Begin a partial text, if it is time and the last one is done."""
-        assert self._begin is not None
-        samples = self._held[self._begin - self._offset :]
+    def _hear_so_far(self, begin: int) -> None:
+        """Ask for the text so far in a short pause, which may be the end, or if it is time."""
         now = time.monotonic()
-        busy = self._partial is not None and not self._partial.done()
-        if not busy and now >= self._next_partial and len(samples) >= _FIRST * SAMPLE_RATE and not self._ended.qsize():
-            self._partial = asyncio.create_task(self._send_partial(self._number, self._begin, samples.copy()))
+        pause = (self._stretches.frame - self._stretches.end) * FRAME
+        if pause >= _PADDING:
+            end = self._stretches.end * FRAME + _PADDING
+            if end in self._asked or end <= begin:
+                return
+            self._give_up()  # of less
+        else:
+            end = self._received
+            busy = self._partials or self._ended.qsize()
+            if busy or now < self._next_partial or end - begin < _FIRST * SAMPLE_RATE:
+                return
+        self._asked[end] = self._ask(begin, end)
+        place = {"utterance": self._number, "start": begin / SAMPLE_RATE, "end": end / SAMPLE_RATE}
+        task = asyncio.create_task(self._send_partial(place, self._asked[end], now))
+        self._partials.add(task)
+        task.add_done_callback(self._partials.discard)
 
-    async def _send_partial(self, number: int, begin: int, samples: Samples) -> None:
-        began = time.monotonic()
-        future = asyncio.wrap_future(self._queue.submit(samples, self._wish, live=True))
-        try:
-            while not future.done():
-                if number != self._number:  # its final text is on the way
-                    future.cancel()
-                    return
-                await asyncio.wait({future}, timeout=0.05)
-            transcript = future.result()
-        except (AsrError, RuntimeError):
-            return  # the final text will say it
+    async def _send_partial(self, place: dict[str, Any], asked: Future[Transcript], began: float) -> None:
+        """Send a text, unless its utterance has ended: then its final text is on the way."""
+        await asyncio.wait({heard := asyncio.wrap_future(asked)})
         now = time.monotonic()
         self._next_partial = now + max(_INTERVAL, 2 * (now - began))
-        if number == self._number:
-            place = {"start": begin / SAMPLE_RATE, "end": (begin + len(samples)) / SAMPLE_RATE}
-            await self._say({"type": "partial", "utterance": number, **place, "text": transcript.text})
+        # What went wrong is said with the final text.
+        if not heard.cancelled() and heard.exception() is None and place["utterance"] == self._number:
+            await self._say({"type": "partial", **place, "text": heard.result().text})
 
     async def _send_finals(self) -> None:
         """Send the text of every utterance that has ended, until there is none to come."""
@@ -231,19 +250,16 @@ class LiveSession:
 
     async def _finish(self, sender: asyncio.Task[None]) -> None:
         """Hear what is left at the end of audio, and wait for all texts."""
-        for edge in await asyncio.to_thread(self._detector.finish):
-            place = round(edge.time * SAMPLE_RATE)
-            if edge.kind == "begin":
-                self._begin = max(place, self._offset)
-            elif self._begin is not None:
-                self._end(place)
-                self._begin = None
+        for chance in await asyncio.to_thread(self._probabilities.finish):
+            self._follow(self._stretches.step(float(chance)))
+        self._follow(self._stretches.finish())
         self._ended.put_nowait(None)
         await sender
 
     async def _stop(self, sender: asyncio.Task[None]) -> None:
         """Give up what is not sent."""
-        tasks = [task for task in (sender, self._partial) if task is not None and not task.done()]
+        self._give_up()
+        tasks = [sender, *self._partials]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -17,6 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 from asr import Transcriber
 from asr.server import live
 from asr.server.limits import Limits
+from asr.server.queue import Queue
 
 KEY = "0123456789abcdef"
 SOON = 30.0
@@ -89,6 +90,30 @@ def test_partial_texts_come_while_speech_goes_on(serve: Any, speech: Any, monkey
     assert kinds.count("final") == 1 and kinds[-1] == "final" and kinds.count("partial") >= 2
     ends = [one["end"] for one in messages[:-1]]
     assert ends == sorted(ends) and {one["start"] for one in messages} == {messages[0]["start"]}
+
+
+def test_the_text_of_a_pause_is_the_final_one(serve: Any, speech: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one utterance with a short pause, the final text was asked for in the pause that was its end, and only then."""
+    spoken = speech[16000:-16000]
+    asked: list[int] = []
+    original = Queue.submit
+
+    def submit(queue: Queue, samples: Any, wish: Any, *, live: bool = False) -> Any:
+        assert live
+        asked.append(len(samples))
+        return original(queue, samples, wish, live=live)
+
+    monkeypatch.setattr(Queue, "submit", submit)
+    monkeypatch.setattr(live, "_INTERVAL", 100.0)
+    pause = np.zeros(4800)
+    with session(serve(), "?language=en") as connection:
+        send(connection, np.concatenate((np.zeros(16000), spoken, pause, spoken, np.zeros(16000))), pause=0.01)
+        connection.send(b"")
+        messages = to_the_end(connection)
+    (final,) = [one for one in messages if one["type"] == "final"]
+    length = round(16000 * (final["end"] - final["start"]))
+    assert length > 1.8 * len(spoken) and asked.count(length) == 1 and asked[-1] == length
+    assert [one["text"] for one in messages if one.get("end") == final["end"]] == [final["text"]] * 2
 
 
 def test_speech_at_the_end_of_audio_is_heard_too(serve: Any, speech: Any) -> None:
