@@ -14,27 +14,6 @@ SHORT = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """A stretch of recognised speech.
-
-    Attributes:
-        start: Seconds from the start of the recording or fragment.
-        end: Seconds from the start of the recording or fragment.
-        text: What was heard, stripped.
-        avg_logprob: Mean log-probability of the tokens, end token included (natural log).
-        no_speech_prob: Probability of "no speech" read at the start-of-transcript position, 0 to 1.
-        compression_ratio: UTF-8 length over its zlib length; above 2.4 the text is likely a loop.
-    """
-
-    start: float
-    end: float
-    text: str
-    avg_logprob: float
-    no_speech_prob: float
-    compression_ratio: float
-
-
-@dataclass(frozen=True, slots=True)
 class Punctuation:
     """The final mark of a text, and what each source would have had it be.
 
@@ -49,6 +28,39 @@ class Punctuation:
     p_question: float
     p_words: float
     p_voice: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of recognised speech.
+
+    Attributes:
+        start: Seconds from the start of the recording or fragment.
+        end: Seconds from the start of the recording or fragment.
+        text: What was heard, stripped.
+        avg_logprob: Mean log-probability of the tokens, end token included (natural log).
+        no_speech_prob: Probability of "no speech" read at the start-of-transcript position, 0 to 1.
+        compression_ratio: UTF-8 length over its zlib length; above 2.4 the text is likely a loop.
+        text_standard: ``text`` with its expressions in the standard language; None without a lexicon that serves it.
+        intonation: Sentence type heard in the voice, or "unknown"; None without a head.
+        intonation_scores: Probability of every sentence type; empty without a head, and where it cannot tell.
+        tune: Its melody, or "unknown"; None without a head.
+        punctuation: Where the final mark comes from; None where the intonation head cannot tell, or was not calibrated.
+        fallbacks: In which other ways it was decoded again, see `asr.inference.fallback`; the last one gave the text.
+    """
+
+    start: float
+    end: float
+    text: str
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    text_standard: str | None = None
+    intonation: str | None = None
+    intonation_scores: dict[str, float] = field(default_factory=dict)
+    tune: str | None = None
+    punctuation: Punctuation | None = None
+    fallbacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,10 @@ class Word:
     probability: float
     prominence: float | None = None
 
+    def moved(self, seconds: float) -> Word:
+        """Return a copy so much later."""
+        return replace(self, start=self.start + seconds, end=self.end + seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
@@ -77,23 +93,27 @@ class Transcript:
 
     Attributes:
         id: The fragment's id, or the file name of a recording; empty for samples that came without one.
-        text: All segments' text, joined; with ``punctuation`` its final mark is the one that words and voice make.
+        text: All segments' text, joined by spaces; with ``punctuation`` a final mark is the one that words and voice
+            make.
         language: Whisper's language code.
         dialect: BCP 47 tag: the one that was given, or else what the dialect head heard, which may be "unknown"; None
             where nothing was given and there is no such head.
-        duration: Seconds of audio heard.
-        segments: In order of time; none where nothing was heard.
+        duration: Seconds of the recording or fragment.
+        segments: In order of time; none where nothing was heard. A recording has one for each of its windows.
         expressions: The dialect's expressions in ``text``; none without a lexicon that serves it.
         text_standard: ``text`` with its expressions in the standard language; None without such a lexicon.
         dialect_scores: Probability of every dialect of the language, as the head heard it; empty without a head, and
-            where it cannot tell: no word was heard, too little voice, or a language that it has not learnt.
-        intonation: Sentence type heard in the voice, or "unknown"; None without a head.
+            where it cannot tell: no word was heard, too little voice, or a language that it has not learnt. Of
+            several windows it is the mean, by their length.
+        intonation: Sentence type heard in the voice, or "unknown"; None without a head. This, the tune and the
+            punctuation are a sentence's: where there are several segments, they have them.
         intonation_scores: Probability of every sentence type; empty likewise.
         tune: Its melody, or "unknown"; None without a head.
         tune_scores: Probability of every tune; empty likewise.
         punctuation: Where the final mark comes from; None where the intonation head cannot tell, or was not calibrated.
         words: In order of time; none where they were not asked for, or nothing was heard.
         emphasis: Indices of the words that stand out, in ``words``, from 0.
+        fallbacks: How many windows were decoded again, by what was tried, see `asr.inference.fallback`.
     """
 
     id: str
@@ -112,6 +132,7 @@ class Transcript:
     punctuation: Punctuation | None = None
     words: tuple[Word, ...] = ()
     emphasis: tuple[int, ...] = ()
+    fallbacks: dict[str, int] = field(default_factory=dict)
 
     @property
     def short(self) -> bool:
@@ -131,6 +152,44 @@ class Transcript:
     def with_dialect(self, dialect: str | None) -> Transcript:
         """Return a copy that carries ``dialect``."""
         return replace(self, dialect=dialect)
+
+    def utterances(self) -> tuple[Transcript, ...]:
+        """Return one transcript for each segment, with times from its start: what was said in one breath.
+
+        A transcript of one segment or none is its own only utterance.
+        """
+        if len(self.segments) < 2:
+            return (self,)
+        found = []
+        first_word = first_token = 0
+        for number, segment in enumerate(self.segments):
+            # What a word begins in; windows do not overlap.
+            following = self.segments[number + 1].start if number + 1 < len(self.segments) else float("inf")
+            words = tuple(word for word in self.words[first_word:] if word.start < following)
+            last_word, last_token = first_word + len(words), first_token + len(segment.text.split())
+            found.append(
+                replace(
+                    self,
+                    text=segment.text,
+                    duration=segment.end - segment.start,
+                    segments=(replace(segment, start=0.0, end=segment.end - segment.start),),
+                    expressions=tuple(
+                        one.model_copy(update={"start_word": one.start_word - first_token})
+                        for one in self.expressions
+                        if one.start_word is not None and first_token <= one.start_word < last_token
+                    ),
+                    text_standard=segment.text_standard,
+                    intonation=segment.intonation,
+                    intonation_scores=segment.intonation_scores,
+                    tune=segment.tune,
+                    punctuation=segment.punctuation,
+                    words=tuple(word.moved(-segment.start) for word in words),
+                    emphasis=tuple(index - first_word for index in self.emphasis if first_word <= index < last_word),
+                    fallbacks={name: segment.fallbacks.count(name) for name in segment.fallbacks},
+                )
+            )
+            first_word, first_token = last_word, last_token
+        return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, ready for JSON."""
