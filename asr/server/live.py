@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
-from starlette.websockets import WebSocket, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from asr.audio import SAMPLE_RATE, Samples
 from asr.errors import AsrError
@@ -103,10 +104,12 @@ class LiveSession:
                 await self._take(samples)
             if samples is not None:
                 await self._finish(sender)
-                await self._websocket.close(1000, "everything was heard")
+                with suppress(WebSocketDisconnect, RuntimeError):
+                    await self._websocket.close(1000, "everything was heard")
         except _Close as close:
-            await self._say({"type": "error", "code": close.code, "message": close.message})
-            await self._websocket.close(close.code, close.message[:120])
+            await self._refuse(close.code, close.message)
+        except AsrError as error:  # the queue is being closed
+            await self._refuse(1012, str(error))
         finally:
             await self._stop(sender)
 
@@ -171,6 +174,8 @@ class LiveSession:
     def _end(self, end: int) -> None:
         """Have the utterance that goes on heard up to a sample."""
         assert self._begin is not None
+        if end <= self._begin:  # all of it was heard before the last cut
+            return
         if self._ended.qsize() >= _WAITING:
             raise _Close(1013, f"{_WAITING} utterances wait for their text: the server is too busy; connect later")
         future = self._asked.pop(end, None) or self._ask(self._begin, end)
@@ -267,8 +272,15 @@ class LiveSession:
             if (ended := self._ended.get_nowait()) is not None:
                 ended.future.cancel()
 
+    async def _refuse(self, code: int, message: str) -> None:
+        """End the session with a sentence."""
+        await self._say({"type": "error", "code": code, "message": message})
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await self._websocket.close(code, message[:120])
+
     async def _say(self, message: dict[str, Any]) -> None:
-        if self._websocket.client_state is WebSocketState.CONNECTED:
+        # Of a client that has gone, or was told to, the reader knows.
+        with suppress(WebSocketDisconnect, RuntimeError):
             await self._websocket.send_json(message)
 
 

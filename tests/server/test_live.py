@@ -145,6 +145,19 @@ def test_speech_without_a_pause_is_cut(serve: Any, speech: Any, monkeypatch: pyt
     assert [one["end"] for one in finals[:-1]] == [one["start"] for one in finals[1:]]
 
 
+def test_a_cut_in_the_pause_at_the_end_leaves_nothing_to_hear(
+    serve: Any, speech: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoken = speech[16000:-16000]
+    monkeypatch.setattr(live, "_LONGEST", len(spoken) / 16000 + 0.4)
+    monkeypatch.setattr(live.LiveSession, "_quietest", lambda session: session._received)
+    with session(serve(), "?language=en") as connection:
+        send(connection, speech)
+        connection.send(b"")
+        messages = [one for one in to_the_end(connection) if one["type"] != "partial"]
+    assert [one["type"] for one in messages] == ["final"]
+
+
 @pytest.mark.parametrize(
     ("message", "code", "sentence"),
     [
