@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -32,7 +32,7 @@ _FAULTS_OF_A_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXI
 def transcribe(
     inputs: Annotated[
         list[Path],
-        typer.Argument(help="Recordings or folders of them, each at most 30 s, and manifests (.jsonl, .jsonl.gz)."),
+        typer.Argument(help="Recordings of any length, folders of them, manifests (.jsonl, .jsonl.gz)."),
     ],
     model: Annotated[
         str, typer.Option(help="A base model's name, or a path: a checkpoint, a model's folder.")
@@ -144,6 +144,7 @@ class _Run:
         self.written = 0
         self.failed = 0
         self.audio_seconds = 0.0
+        self.fallbacks: Counter[str] = Counter()
         self.seconds = 0.0
 
     def transcribe(
@@ -195,6 +196,7 @@ class _Run:
             raise AsrError(f"{job.name}: its transcript cannot be written to {job.stem}: {error.strerror}") from error
         self.written += 1
         self.audio_seconds += result.duration
+        self.fallbacks.update(result.fallbacks)
         if self.aloud:
             typer.echo(result.text)
 
@@ -202,9 +204,11 @@ class _Run:
         """One sentence."""
         skipped = f", {self.skipped} skipped (there already; --overwrite does them again)" if self.skipped else ""
         speed = f" (real-time factor {self.seconds / self.audio_seconds:.3f})" if self.audio_seconds else ""
+        steps = ", ".join(f"{name} {count}" for name, count in sorted(self.fallbacks.items()))
+        again = f"; windows decoded again: {steps}" if steps else ""
         return (
             f"{self.written} transcribed{skipped}, {self.failed} failed; "
-            f"{self.audio_seconds / 3600:.2f} h of audio in {self.seconds:.1f} s{speed}"
+            f"{self.audio_seconds / 3600:.2f} h of audio in {self.seconds:.1f} s{speed}{again}"
         )
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def understand(
     inputs: Annotated[
         list[Path],
-        typer.Argument(help="Recordings or folders of them, each at most 30 s, and manifests (.jsonl, .jsonl.gz)."),
+        typer.Argument(help="Recordings of any length, folders of them, manifests (.jsonl, .jsonl.gz)."),
     ],
     intent_model: Annotated[Path, typer.Option(help="What scripts/train_intent.py has made.")],
     output: Annotated[
@@ -54,6 +54,8 @@ def understand(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Write what recordings, folders or manifests ask for: one JSON object a line, an utterance event and its intent.
+
+    A long recording has a line for each of its utterances, all of one conversation.
 
     What cannot be heard is named, and the rest goes on.
     """
@@ -90,7 +92,7 @@ def _write(
     language: str | None,
     dialect: str | None,
 ) -> int:
-    """Write a line per job, and return the number of those that failed."""
+    """Write a line per utterance, and return the number of jobs that failed."""
     waiting: deque[Job | ManifestError] = deque()
 
     def sources() -> Iterator[str | Fragment | ManifestError]:
@@ -103,31 +105,32 @@ def _write(
         for result in results:
             job = waiting.popleft()
             try:
-                line = json.dumps(_understood(job, result, intents, finder), ensure_ascii=False, allow_nan=False)
+                found = _understood(job, result, intents, finder)
+                written = [json.dumps(one, ensure_ascii=False, allow_nan=False) for one in found]
             except AsrError as error:
                 failed += 1
                 typer.echo(f"failed: {error}", err=True)
                 continue
-            lines.write(line + "\n")
+            lines.writelines(line + "\n" for line in written)
     return failed
 
 
 def _understood(
     job: Job | ManifestError, result: Transcript | AsrError, intents: IntentModel, finder: NeedFinder | None
-) -> dict[str, object]:
-    """What one job asks for.
+) -> list[dict[str, object]]:
+    """What each utterance of one job asks for.
 
     Raises:
         AsrError: It could not be heard.
     """
-    from asr.inference.understanding import understand
+    from asr.inference.understanding import understand_all
 
     if isinstance(job, ManifestError):
         raise job
     if isinstance(result, AsrError):
         raise result if isinstance(job.source, str) else AsrError(f"{job.name}: {result}")
-    understood = understand(result, intents, job.source if isinstance(job.source, Fragment) else None)
-    told = understood.to_dict()
-    if finder is not None:
-        told["needs"] = asdict(finder.decide(understood.event, understood.intent))
+    told = []
+    for understood in understand_all(result, intents, job.source if isinstance(job.source, Fragment) else None):
+        needs = {} if finder is None else {"needs": asdict(finder.decide(understood.event, understood.intent))}
+        told.append(understood.to_dict() | needs)
     return told

@@ -7,9 +7,13 @@ were read.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, Queue
+from threading import Event
+from typing import Any, Generic, TypeVar
 
 # For whoever does not choose: eight padded windows, which any machine holds, and threads to keep a GPU fed.
 BATCH_SECONDS = 240.0
@@ -20,27 +24,81 @@ Result = TypeVar("Result")
 
 
 def read_ahead(
-    load: Callable[[Item], Result], items: Iterable[Item], *, workers: int, depth: int
+    load: Callable[[Item], Iterable[Result]], items: Iterable[Item], *, workers: int, depth: int
 ) -> Generator[Result, None, None]:
-    """Call ``load`` for every item in threads and yield what it returns, in order.
+    """Call ``load`` for every item in threads and yield all results that it gives, in order.
+
+    An item of many results does not run far ahead, so that memory does not grow with their number.
 
     Args:
-        load: Called in a thread; what it raises is raised here, in the place of its item.
+        load: Called in a thread; what it raises is raised here, in its place.
         items: Read in the caller's thread, at most ``depth`` items ahead.
         workers: Number of threads.
         depth: Most items that are being loaded, or are loaded and not yet asked for.
     """
-    ahead: deque[Future[Result]] = deque()
+    ahead: deque[_Results[Result]] = deque()
     executor = ThreadPoolExecutor(workers, thread_name_prefix="read-ahead")
     try:
         for item in items:
-            ahead.append(executor.submit(load, item))
+            ahead.append(_Results(load, item))
+            executor.submit(ahead[-1].fill)
             if len(ahead) >= depth:
-                yield ahead.popleft().result()
+                yield from ahead[0]
+                ahead.popleft()
         while ahead:
-            yield ahead.popleft().result()
+            yield from ahead[0]
+            ahead.popleft()
     finally:
+        for results in ahead:
+            results.stop()
         executor.shutdown(cancel_futures=True)
+
+
+class _Results(Generic[Result]):
+    """The results of one item, from the thread that loads it to the one that asks for them."""
+
+    # Enough for the loading thread not to wait while a batch is heard.
+    _MOST = 8
+
+    def __init__(self, load: Callable[[Any], Iterable[Result]], item: object) -> None:
+        self._load = load
+        self._item = item
+        self._queue: Queue[Result | _Done] = Queue(self._MOST)
+        self._stopped = Event()
+
+    def fill(self) -> None:
+        """Load the item; waits while nobody asks for the results."""
+        error: BaseException | None = None
+        try:
+            for result in self._load(self._item):
+                if self._stopped.is_set():
+                    return
+                self._queue.put(result)
+        except BaseException as raised:
+            error = raised
+        if not self._stopped.is_set():
+            self._queue.put(_Done(error))
+
+    def stop(self) -> None:
+        """Let the thread that loads go: nobody will ask again."""
+        self._stopped.set()
+        # It waits for one place at most.
+        with suppress(Empty):
+            while True:
+                self._queue.get_nowait()
+
+    def __iter__(self) -> Iterator[Result]:
+        while not isinstance(result := self._queue.get(), _Done):
+            yield result
+        if result.error is not None:
+            raise result.error
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """Follows the last result; with what was raised instead of more."""
+
+    error: BaseException | None
 
 
 class Pool(Generic[Item]):

@@ -6,7 +6,7 @@ which must mask the padding between fragments of different lengths and can stop 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from whisper.tokenizer import get_tokenizer
 from asr.errors import ConfigError
 from asr.expressions import BIAS
 from asr.inference.bias import ExpressionBias, FusedDecoder
+from asr.inference.fallback import Fallback
 from asr.model.network import DecoderCache, DialectWhisper, Encoded
 
 # What a fragment's transcript has beside its words, and more tokens than anyone says in a second.
@@ -35,9 +36,12 @@ class DecodeOptions:
         tag: Which dialect the decoder is told, if its checkpoint was taught that one's tag: ``auto``, the one that is
             given, or else the one that a head hears and is sure of; ``given``, the former alone; ``never``, none; or
             a tag that it is told of everything, to see what a wrong one does.
+        temperature: 0 takes the likeliest tokens; above, they are drawn at random, from logits divided by it.
+        fallback: When and how windows of a recording are decoded again; fragments never are.
 
     Raises:
-        ConfigError: A number is below 1, or the bias negative or infinite.
+        ConfigError: A number is below 1, the bias or the temperature negative or infinite, or there is a temperature in
+            a beam search.
     """
 
     beam_size: int | None = None
@@ -45,6 +49,8 @@ class DecodeOptions:
     max_tokens: int | None = None
     bias: float = BIAS
     tag: str = "auto"
+    temperature: float = 0.0
+    fallback: Fallback = field(default_factory=Fallback)
 
     def __post_init__(self) -> None:
         for name, value in (("beam_size", self.beam_size), ("max_tokens", self.max_tokens)):
@@ -52,6 +58,17 @@ class DecodeOptions:
                 raise ConfigError(f"{name} must be 1 or more, or None, found {value}")
         if not 0 <= self.bias < float("inf"):
             raise ConfigError(f"bias must be a number, 0 or more, found {self.bias}")
+        if not 0 <= self.temperature < float("inf") or (self.temperature and self.beam_size is not None):
+            raise ConfigError(
+                f"temperature must be a number, 0 or more, and 0 in a beam search; found {self.temperature} with "
+                f"beam_size {self.beam_size}"
+            )
+
+    def step(self, name: str) -> DecodeOptions:
+        """The options of one of `fallback`'s steps."""
+        if name == "beam":
+            return replace(self, beam_size=self.fallback.beam_size, temperature=0.0)
+        return replace(self, beam_size=None, temperature=self.fallback.temperature)
 
 
 def sayable_tokens(model: DialectWhisper, seconds: float) -> int:
@@ -141,6 +158,7 @@ def decode(
         DecodingOptions(
             language=language,
             beam_size=options.beam_size,
+            temperature=options.temperature,
             # The tag at the end: there it stood in training, and a long prompt is cut at its beginning.
             prompt=f"{(options.prompt or '').strip()} {tag}".strip() or None,
             sample_len=options.max_tokens,
@@ -149,7 +167,11 @@ def decode(
         ),
         bias,
     )
-    results = [_text_alone(result, task) for result in task.run(encoded.states)]
+    # What is drawn is the same in every run, and leaves the caller's random numbers as they are.
+    with torch.random.fork_rng([model.device] if model.device.type == "cuda" else [], enabled=options.temperature > 0):
+        if options.temperature:
+            torch.manual_seed(0)
+        results = [_text_alone(result, task) for result in task.run(encoded.states)]
     return results if bias is None else [_without_bonus(result, task, bias) for result in results]
 
 

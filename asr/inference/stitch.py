@@ -3,32 +3,80 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
+from asr.errors import AsrError
+from asr.inference.clips import Clip, End
 from asr.transcript import UNKNOWN, Transcript
 
 
-def stitched(
-    id: str,
-    duration: float,
-    parts: Sequence[tuple[float, Transcript]],
-    *,
-    language: str,
-    dialect: str | None,
-    threshold: float | None,
-) -> Transcript:
+@dataclass(slots=True)
+class _Item:
+    """What is known of one item: its clips that were heard, how many are still to be, and its end if it was read."""
+
+    heard: list[tuple[Clip, Transcript]] = field(default_factory=list)
+    waiting: int = 0
+    end: End | AsrError | None = None
+
+
+class Assembly:
+    """Puts the clips of many items, heard in any order, together to one result for each item.
+
+    Args:
+        threshold: Of the dialect head; None without one.
+    """
+
+    def __init__(self, threshold: float | None) -> None:
+        self._threshold = threshold
+        self._items: dict[int, _Item] = {}
+
+    def expect(self, clip: Clip) -> None:
+        """Note a clip that is going to be heard."""
+        self._items.setdefault(clip.number, _Item()).waiting += 1
+
+    def end(self, number: int, end: End | AsrError) -> Iterator[tuple[int, Transcript | AsrError]]:
+        """Note that an item has no further clips, and yield its number and result if all are heard.
+
+        Args:
+            number: Of the item.
+            end: Its end, or why it ended too early: an error is the whole item's.
+        """
+        self._items.setdefault(number, _Item()).end = end
+        yield from self._finished(number)
+
+    def add(self, heard: Iterable[tuple[Clip, Transcript]]) -> Iterator[tuple[int, Transcript | AsrError]]:
+        """Take clips that were heard, and yield the numbers and results of the items that they complete."""
+        for clip, transcript in heard:
+            item = self._items[clip.number]
+            item.waiting -= 1
+            # Of the samples nothing is needed any more.
+            item.heard.append((replace(clip, samples=clip.samples[:0].copy()), transcript))
+            yield from self._finished(clip.number)
+
+    def _finished(self, number: int) -> Iterator[tuple[int, Transcript | AsrError]]:
+        item = self._items[number]
+        if item.end is None or item.waiting:
+            return
+        del self._items[number]
+        if isinstance(item.end, AsrError):
+            yield number, item.end
+        elif item.heard and item.heard[0][0].whole:
+            yield number, item.heard[0][1]
+        else:
+            parts = sorted(((clip.start, transcript) for clip, transcript in item.heard), key=lambda part: part[0])
+            yield number, stitched(item.end, parts, self._threshold)
+
+
+def stitched(end: End, parts: Sequence[tuple[float, Transcript]], threshold: float | None) -> Transcript:
     """Make one transcript of those of a recording's windows.
 
     Segments and words keep what was told of them. Of one dialect in a recording every window is a witness: their scores
     are averaged by length, and the most probable dialect is told if it reaches the head's threshold.
 
     Args:
-        id: Of the recording.
-        duration: Of the recording, seconds.
+        end: What is known of the recording. Where nobody speaks, its language is the given one, or empty.
         parts: The start of each window, in seconds from the recording's, and its transcript; in order of time.
-        language: Of the recording: of all windows.
-        dialect: As it was given.
         threshold: Of the dialect head; None without one.
     """
     fallbacks: Counter[str] = Counter()
@@ -41,13 +89,13 @@ def stitched(
         heard = likeliest if scores.get(likeliest, 0.0) >= threshold else UNKNOWN
     texts = [part.text for _, part in parts if part.segments]
     whole = Transcript(
-        id=id,
+        id=end.id,
         text=" ".join(texts),
-        language=language,
-        dialect=dialect or heard,
-        duration=duration,
+        language=parts[0][1].language if parts else end.language or "",
+        dialect=end.dialect or heard,
+        duration=end.duration,
         segments=tuple(
-            replace(segment, start=start + segment.start, end=min(start + segment.end, duration))
+            replace(segment, start=start + segment.start, end=min(start + segment.end, end.duration))
             for start, part in parts
             for segment in part.segments
         ),

@@ -5,64 +5,54 @@ Shapes: B batch, N samples.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.special import expit
 from whisper.decoding import DecodingResult
 from whisper.tokenizer import get_tokenizer
 
-from asr.audio import SAMPLE_RATE, load_audio, probe
+from asr.audio import SAMPLE_RATE, Samples
 from asr.corpus.dialects import goes_with, implied_language, tag_fault
-from asr.errors import AsrError, AudioError, ConfigError, ManifestError
+from asr.errors import AsrError, ConfigError
 from asr.expressions import Lexicon, read_lexicon
 from asr.fragment import Fragment
 from asr.inference.batches import BATCH_SECONDS, WORKERS, Pool, in_order, read_ahead
 from asr.inference.bias import ExpressionBias
+from asr.inference.clips import Audio, Clip, End, read_clips
 from asr.inference.decoding import DecodeOptions, decode, detect_language
+from asr.inference.fallback import decode_again
 from asr.inference.heads import NOTHING, Answer, answers
 from asr.inference.punctuation import has_words, punctuated, question_log_odds
+from asr.inference.speech import SpeechOptions
+from asr.inference.stitch import Assembly
 from asr.inference.understanding import Understanding, understand
+from asr.inference.windows import WINDOWS
 from asr.inference.words import word_times
 from asr.intent.model import IntentModel
 from asr.model.checkpoint import Checkpoint, load_checkpoint
 from asr.model.features import MAX_SAMPLES
 from asr.model.heads import HEAD_NAMES, HeadName, HeadSpec
 from asr.model.network import Encoded
-from asr.prosody import CONTOUR, FRAME_RATE, emphasised, final_contour, prominence, track
+from asr.prosody import FRAME_RATE, emphasised, final_contour, prominence, track
 from asr.transcript import Punctuation, Segment, Transcript, Word
-
-Samples = npt.NDArray[np.float32]
-# What can be transcribed: a recording's path, a fragment, or mono samples at 16 kHz.
-Audio = str | Path | Fragment | Samples
 
 # All else that `DecodeOptions.tag` can be is a tag.
 _TAG_MODES = ("auto", "given", "never")
-_MAX_SECONDS = MAX_SAMPLES // SAMPLE_RATE
-# The contour of a clip that no head hears.
-_UNHEARD = np.full(CONTOUR, np.nan, np.float32)
+# Seconds of encoder window in which the language of a recording is looked for, where they are there.
+_DETECTED_SECONDS = 30
 # Batches that are read ahead, to choose those of like length from.
 _POOLED_BATCHES = 8
 
 
-@dataclass(frozen=True, slots=True)
-class _Clip:
-    """One item, loaded: samples float32 [N], with the pitch at its end where heads ask; no language: to be detected."""
-
-    number: int
-    id: str
-    samples: Samples
-    language: str | None
-    dialect: str | None
-    contour: Samples = field(default_factory=lambda: _UNHEARD)
-
-
 class Transcriber:
-    """Turns recordings of at most 30 s into transcripts.
+    """Turns fragments, and recordings of any length, into transcripts.
+
+    A fragment of at most 30 s is heard as it was cut. In everything else speech is looked for, and heard in windows.
 
     Args:
         checkpoint: A loaded checkpoint, or what `load_checkpoint` takes: a ``.pt`` file, or a base model's name.
@@ -75,6 +65,8 @@ class Transcriber:
         lexicon: A dialect's expressions, or the file of them: the search is led to them (``options.bias``), and the
             transcripts of that dialect, or of its language where no dialect is known, are annotated with them.
         words: Whether to tell when each word was said, and which ones the voice lifts: one more pass of the decoder.
+        speech: What counts as speech in a recording. None looks for none: a recording is heard like a fragment, and
+            refused if it is longer than 30 s.
 
     Attributes:
         checkpoint: The loaded checkpoint.
@@ -100,6 +92,7 @@ class Transcriber:
         workers: int = WORKERS,
         lexicon: Lexicon | str | Path | None = None,
         words: bool = False,
+        speech: SpeechOptions | None = SpeechOptions(),  # noqa: B008  it is frozen
     ) -> None:
         if not 0 < batch_seconds < float("inf"):
             raise ConfigError(f"batch_seconds must be a number of seconds above 0, found {batch_seconds}")
@@ -109,6 +102,7 @@ class Transcriber:
         self.options = options or DecodeOptions()
         self.workers = workers
         self.words = words
+        self.speech = speech
         # Before the model, which takes longer.
         self.lexicon = lexicon if lexicon is None or isinstance(lexicon, Lexicon) else read_lexicon(lexicon)
         if not isinstance(checkpoint, Checkpoint):
@@ -149,7 +143,7 @@ class Transcriber:
                 the model knows that.
 
         Raises:
-            AudioError: The audio cannot be read, is no float32 [N], holds NaN, is empty or longer than 30 s.
+            AudioError: The audio cannot be read, is no float32 [N], holds NaN or is empty.
             ManifestError: The fragment's language is none that the model knows.
             ConfigError: The language or the dialect is not known, or they do not go together.
         """
@@ -161,7 +155,10 @@ class Transcriber:
     def understand(
         self, audio: Audio, intent_model: IntentModel, *, language: str | None = None, dialect: str | None = None
     ) -> Understanding:
-        """Transcribe one recording, fragment or array, and tell what it asks for.
+        """Transcribe one recording, fragment or array, and tell what all of it asks for.
+
+        In a long recording many things may be asked: `asr.inference.understanding.understand` tells them apart, given
+        each of its transcript's `utterances`.
 
         Args:
             audio: See `transcribe`.
@@ -181,7 +178,8 @@ class Transcriber:
         """Transcribe a stream; results come in its order, and memory does not grow with its length.
 
         Some batches are read ahead, so that clips of like length can be decoded together; closing the generator ends
-        that.
+        that. The transcript of a long recording comes when all of it is heard; meanwhile what follows goes on. Its
+        language, where not given, is that of most of its first half a minute of speech.
 
         Args:
             items: As for `transcribe`. An error among them is passed on in its place, so that the broken lines of
@@ -221,55 +219,85 @@ class Transcriber:
     ) -> Iterator[tuple[int, Transcript | AsrError]]:
         """Yield results with the number of their item, in the order in which they are ready."""
 
-        def load(numbered: tuple[int, Audio | AsrError]) -> tuple[int, _Clip | AsrError]:
+        options = WINDOWS[self._model.window]
+
+        def load(numbered: tuple[int, Audio | AsrError]) -> Iterator[tuple[int, Clip | End | AsrError]]:
             number, item = numbered
             try:
-                clip = self._load(number, item, language, dialect)
-                # Here, in the thread that loads: it costs as much as a tenth of the encoder.
-                return number, replace(clip, contour=final_contour(clip.samples)) if self.heads else clip
+                for part in read_clips(
+                    number, item, language, dialect, self.languages.__contains__, options, self.speech
+                ):
+                    if self.heads and isinstance(part, Clip):
+                        # Here, in the thread that loads: it costs as much as a tenth of the encoder.
+                        part = replace(part, contour=final_contour(part.samples))
+                    yield number, part
             except AsrError as error:
-                return number, error
+                yield number, error
 
         batch = round(self.batch_seconds * SAMPLE_RATE)
-        pool: Pool[_Clip] = Pool(batch, _POOLED_BATCHES * batch)
+        pool: Pool[Clip] = Pool(batch, _POOLED_BATCHES * batch)
+        assembly = Assembly(self.heads["dialect"].threshold if "dialect" in self.heads else None)
         # Whatever their length, clips that are being read take no more memory than those in the pool may.
         depth = max(2 * self.workers, _POOLED_BATCHES * batch // MAX_SAMPLES)
-        for number, clip in read_ahead(load, enumerate(items), workers=self.workers, depth=depth):
-            if isinstance(clip, AsrError):
-                yield number, clip
+        for number, part in self._in_one_language(
+            read_ahead(load, enumerate(items), workers=self.workers, depth=depth)
+        ):
+            if not isinstance(part, Clip):
+                yield from assembly.end(number, part)
                 continue
-            length = self._model.window_samples(torch.tensor(len(clip.samples)))
-            pool.add(clip, int(length))
+            assembly.expect(part)
+            pool.add(part, self._window_samples(part))
             if pool.full:
-                yield from self._hear(pool.draw())
+                yield from assembly.add(self._hear(pool.draw()))
         while pool:
-            yield from self._hear(pool.draw())
+            yield from assembly.add(self._hear(pool.draw()))
 
-    def _load(self, number: int, item: Audio | AsrError, language: str | None, dialect: str | None) -> _Clip:
-        if isinstance(item, AsrError):
-            raise item
-        if isinstance(item, np.ndarray):
-            return _Clip(number, "", _checked(item), language, dialect)
-        if not isinstance(item, Fragment):
-            # A file's name may be bytes that are no UTF-8; a transcript must be writable.
-            name = Path(item).name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-            return _Clip(number, name, _read(item, 0.0, None), language, dialect)
-        language = language or item.language
-        if language not in self.languages:
-            raise ManifestError(
-                f"fragment {item.id!r} is in {language!r}, which the model does not know; give the language it is "
-                "to be heard as, or take a model that knows it"
-            )
-        samples = _read(item.audio, item.start, item.duration)
-        return _Clip(number, item.id, samples, language, dialect or item.dialect)
+    def _window_samples(self, clip: Clip) -> int:
+        """Samples that the encoder sees for a clip."""
+        return int(self._model.window_samples(torch.tensor(len(clip.samples))))
 
-    def _hear(self, clips: list[_Clip]) -> list[tuple[int, Transcript]]:
-        """Transcribe a batch: one encoder pass, one search per language, dialect told, and lexicon or none."""
+    def _in_one_language(
+        self, parts: Iterable[tuple[int, Clip | End | AsrError]]
+    ) -> Iterator[tuple[int, Clip | End | AsrError]]:
+        """Give all windows of a recording one language, that of most of its beginning; a single window may wait."""
+        held: list[Clip] = []
+        language: str | None = None
+        for number, part in parts:
+            if isinstance(part, Clip) and not part.whole and part.language is None:
+                if language is None and sum(map(self._window_samples, held)) >= _DETECTED_SECONDS * SAMPLE_RATE:
+                    language = self._spoken(held)
+                    yield from ((number, replace(clip, language=language)) for clip in held)
+                    held = []
+                if language is None:
+                    held.append(part)
+                else:
+                    yield number, replace(part, language=language)
+                continue
+            if held:
+                found = self._spoken(held) if len(held) > 1 else None
+                yield from ((number, replace(clip, language=found)) for clip in held)
+                held = []
+            language = None
+            yield number, part
+
+    def _spoken(self, clips: list[Clip]) -> str:
+        """The language of most of the seconds of some clips."""
+        with torch.inference_mode(), self._precision():
+            found = detect_language(self._model, self._encode(clips))
+        seconds: Counter[str] = Counter()
+        for clip, language in zip(clips, found, strict=True):
+            seconds[language] += len(clip.samples)
+        return max(seconds, key=lambda language: seconds[language])
+
+    def _precision(self) -> torch.autocast:
         # Half precision is for the GPU; on a CPU it would be slower.
-        precision = torch.autocast("cuda", torch.float16, enabled=self._model.device.type == "cuda")
+        return torch.autocast("cuda", torch.float16, enabled=self._model.device.type == "cuda")
+
+    def _hear(self, clips: list[Clip]) -> list[tuple[Clip, Transcript]]:
+        """Transcribe a batch: one encoder pass, one search per language, dialect told, and lexicon or none."""
         heard = []
         try:
-            with torch.inference_mode(), precision:
+            with torch.inference_mode(), self._precision():
                 encoded = self._encode(clips)
                 languages = self._languages(clips, encoded)
                 told = self._ask_heads(clips, encoded, languages)
@@ -282,7 +310,7 @@ class Transcriber:
                     rows = [row for row, found in enumerate(kinds) if found == kind]
                     bias, lexicon = (self._bias, self.lexicon) if serves else (None, None)
                     part, chosen = encoded.select(rows), [clips[row] for row in rows]
-                    results = decode(self._model, part, language, self.options, bias, tag)
+                    results, steps = self._decode(chosen, part, language, bias, tag)
                     answered = [
                         told[row] if has_words(result.text) else dict.fromkeys(told[row], NOTHING)
                         for row, result in zip(rows, results, strict=True)
@@ -290,7 +318,8 @@ class Transcriber:
                     marks = self._punctuate(part, results, answered, language)
                     words = self._words(chosen, part, language, results)
                     heard += [
-                        _transcript(*of, lexicon) for of in zip(chosen, results, answered, marks, words, strict=True)
+                        (clip, _transcript(clip, *of, lexicon))
+                        for clip, *of in zip(chosen, results, steps, answered, marks, words, strict=True)
                     ]
         except torch.OutOfMemoryError as error:
             raise AsrError(
@@ -299,8 +328,34 @@ class Transcriber:
             ) from error
         return heard
 
+    def _decode(
+        self, clips: list[Clip], encoded: Encoded, language: str, bias: ExpressionBias | None, tag: str
+    ) -> tuple[list[DecodingResult], list[tuple[str, ...]]]:
+        """The text of each clip, and in what other ways it was decoded again; what is dropped has none."""
+
+        def again(rows: list[int], step: str) -> list[DecodingResult]:
+            options = self.options.step(step)
+            # What is drawn at random must not depend on what else is in the batch.
+            groups = [[row] for row in rows] if options.temperature else [rows]
+            return [
+                result
+                for group in groups
+                for result in decode(
+                    self._model, encoded.select([windows[row] for row in group]), language, options, bias, tag
+                )
+            ]
+
+        results = decode(self._model, encoded, language, self.options, bias, tag)
+        # A person has cut a fragment, and somebody may count what a model makes of it.
+        windows = [row for row, clip in enumerate(clips) if not clip.whole]
+        chosen, taken = decode_again([results[row] for row in windows], self.options.fallback, again)
+        steps: list[tuple[str, ...]] = [() for _ in clips]
+        for row, result, names in zip(windows, chosen, taken, strict=True):
+            results[row], steps[row] = replace(result, text="", tokens=[]) if "drop" in names else result, names
+        return results, steps
+
     def _words(
-        self, clips: list[_Clip], encoded: Encoded, language: str, results: list[DecodingResult]
+        self, clips: list[Clip], encoded: Encoded, language: str, results: list[DecodingResult]
     ) -> list[tuple[Word, ...]]:
         """The words of each clip, with what the voice does on them; none where they are not wanted."""
         if not self.words:
@@ -310,7 +365,7 @@ class Transcriber:
         found = word_times(self._model, encoded, frames, [result.tokens for result in results], language)
         return [_weighed(words, clip.samples) for words, clip in zip(found, clips, strict=True)]
 
-    def _ask_heads(self, clips: list[_Clip], encoded: Encoded, languages: list[str]) -> list[dict[HeadName, Answer]]:
+    def _ask_heads(self, clips: list[Clip], encoded: Encoded, languages: list[str]) -> list[dict[HeadName, Answer]]:
         """What every head of the model says of each clip."""
         told: list[dict[HeadName, Answer]] = [{} for _ in clips]
         num_samples = torch.tensor([len(clip.samples) for clip in clips], device=self._model.device)
@@ -343,11 +398,11 @@ class Transcriber:
             found[row] = Punctuation(mark, chance, float(expit(words)), voice)
         return found
 
-    def _serves(self, language: str, clip: _Clip) -> bool:
+    def _serves(self, language: str, clip: Clip) -> bool:
         """Whether there is a lexicon, and it serves the clip."""
         return self.lexicon is not None and self.lexicon.serves(language, clip.dialect)
 
-    def _tag(self, clip: _Clip, answered: dict[HeadName, Answer]) -> str:
+    def _tag(self, clip: Clip, answered: dict[HeadName, Answer]) -> str:
         """The dialect that the decoder is told of a clip, as it was taught it; empty for none."""
         given = clip.dialect
         # Where the head is not sure, it says "unknown", which is no tag.
@@ -356,7 +411,7 @@ class Transcriber:
         tag = {"auto": given or heard, "given": given, "never": None}.get(mode, mode)
         return self._tags.get((tag or "").lower(), "")
 
-    def _encode(self, clips: list[_Clip]) -> Encoded:
+    def _encode(self, clips: list[Clip]) -> Encoded:
         lengths = [len(clip.samples) for clip in clips]
         audio = torch.zeros(len(clips), max(lengths))
         for row, clip in zip(audio.numpy(), clips, strict=True):
@@ -365,7 +420,7 @@ class Transcriber:
         num_samples = self._model.window_samples(torch.tensor(lengths)).to(device)
         return self._model.encode(*self._model.features(audio.to(device), num_samples))
 
-    def _languages(self, clips: list[_Clip], encoded: Encoded) -> list[str]:
+    def _languages(self, clips: list[Clip], encoded: Encoded) -> list[str]:
         """The language of each clip, detected where it is not given."""
         unknown = [row for row, clip in enumerate(clips) if clip.language is None]
         detected = iter(detect_language(self._model, encoded.select(unknown)) if unknown else ())
@@ -383,40 +438,6 @@ def _find_device(name: str) -> torch.device:
         raise ConfigError(f"device {name!r} cannot be used ({reason}); choose auto, cpu, cuda or cuda:N") from None
 
 
-def _read(path: str | Path, start: float, duration: float | None) -> Samples:
-    """Load a recording or a span of it (seconds) as float32 [N], unless it is too long, which its header tells."""
-    try:
-        seconds = probe(path).duration - start if duration is None else duration
-        if round(seconds * SAMPLE_RATE) > MAX_SAMPLES:
-            raise _too_long(str(path), seconds)
-        samples = load_audio(path, start, duration)
-    except OSError as error:  # while it is being read: a share that went away, say
-        raise AudioError(f"{path} cannot be read: {error.strerror or error}") from error
-    if len(samples) > MAX_SAMPLES:
-        raise _too_long(str(path), len(samples) / SAMPLE_RATE)
-    return samples
-
-
-def _checked(samples: npt.NDArray[np.generic]) -> Samples:
-    """Refuse samples that are no finite float32 [N] of at most 30 s."""
-    if samples.dtype != np.float32 or samples.ndim != 1:
-        raise AudioError(
-            f"samples must be a 1-D float32 array in -1 to 1 at 16 kHz, found {samples.dtype} of shape "
-            f"{samples.shape}; average its channels, scale and convert it first"
-        )
-    if not len(samples):
-        raise AudioError("the array of samples is empty; there is nothing to hear")
-    if len(samples) > MAX_SAMPLES:
-        raise _too_long("the array of samples", len(samples) / SAMPLE_RATE)
-    finite = np.isfinite(samples)
-    if not finite.all():
-        raise AudioError(
-            f"the array of samples holds NaN or an infinite value at {int(finite.argmin()) / SAMPLE_RATE:.3f} s; "
-            "repair or leave it out"
-        )
-    return samples.astype(np.float32, copy=False)
-
-
 def _weighed(words: tuple[Word, ...], samples: Samples) -> tuple[Word, ...]:
     """The words with their prominence, where it can be told."""
     scores = prominence(track(samples), words) if words else None
@@ -425,21 +446,15 @@ def _weighed(words: tuple[Word, ...], samples: Samples) -> tuple[Word, ...]:
     return tuple(replace(word, prominence=score) for word, score in zip(words, scores, strict=True))
 
 
-def _too_long(what: str, seconds: float) -> AudioError:
-    return AudioError(
-        f"{what} lasts {seconds:.2f} s, and Whisper hears {_MAX_SECONDS} s at once; cut it into fragments of at most "
-        f"{_MAX_SECONDS} s"
-    )
-
-
 def _transcript(
-    clip: _Clip,
+    clip: Clip,
     result: DecodingResult,
+    steps: tuple[str, ...],
     told: dict[HeadName, Answer],
     punctuation: Punctuation | None,
     words: tuple[Word, ...],
     lexicon: Lexicon | None,
-) -> tuple[int, Transcript]:
+) -> Transcript:
     duration = len(clip.samples) / SAMPLE_RATE
     text = result.text
     if punctuation is not None:
@@ -448,6 +463,8 @@ def _transcript(
         if words:
             last = replace(words[-1], text=punctuated(words[-1].text, result.language, question))
             words = (*words[:-1], last)
+    standard = None if lexicon is None else lexicon.standardise(text)
+    dialect, intonation, tune = (told.get(name) for name in HEAD_NAMES)
     segment = Segment(
         start=0.0,
         end=duration,
@@ -455,9 +472,14 @@ def _transcript(
         avg_logprob=result.avg_logprob,
         no_speech_prob=result.no_speech_prob,
         compression_ratio=result.compression_ratio,
+        text_standard=standard,
+        intonation=None if intonation is None else intonation.label,
+        intonation_scores={} if intonation is None else intonation.scores,
+        tune=None if tune is None else tune.label,
+        punctuation=punctuation,
+        fallbacks=steps,
     )
-    dialect, intonation, tune = (told.get(name) for name in HEAD_NAMES)
-    return clip.number, Transcript(
+    return Transcript(
         id=clip.id,
         text=text,
         language=result.language,
@@ -465,7 +487,7 @@ def _transcript(
         duration=duration,
         segments=(segment,) if text else (),
         expressions=() if lexicon is None else lexicon.find(text),
-        text_standard=None if lexicon is None else lexicon.standardise(text),
+        text_standard=standard,
         dialect_scores={} if dialect is None else dialect.scores,
         intonation=None if intonation is None else intonation.label,
         intonation_scores={} if intonation is None else intonation.scores,
@@ -474,4 +496,5 @@ def _transcript(
         punctuation=punctuation,
         words=words,
         emphasis=emphasised(words),
+        fallbacks=dict.fromkeys(steps, 1),
     )

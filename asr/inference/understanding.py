@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
+from uuid import uuid4
 
 from asr.fragment import Fragment
 from asr.intent.event import UtteranceEvent, event_of
@@ -30,16 +31,45 @@ class Understanding:
         return self.event.to_dict() | {"intent": asdict(self.intent)}
 
 
-def understand(transcript: Transcript, intent_model: IntentModel, fragment: Fragment | None = None) -> Understanding:
+def understand_all(
+    transcript: Transcript, intent_model: IntentModel, fragment: Fragment | None = None
+) -> tuple[Understanding, ...]:
+    """Tell what each utterance of a transcript asks for, in order.
+
+    An event is one utterance: what is asked, and in which tone, is a sentence's and not an hour's. So a long recording
+    has one for each of its segments, in one conversation.
+
+    Args:
+        transcript: Of a recording of any length.
+        intent_model: See `understand`.
+        fragment: See `understand`.
+
+    Raises:
+        AsrError: The fragment is another one.
+    """
+    utterances = transcript.utterances()
+    conversation = None
+    if len(utterances) > 1 and (fragment is None or fragment.conversation is None):
+        conversation = str(uuid4())
+    return tuple(understand(one, intent_model, fragment, conversation) for one in utterances)
+
+
+def understand(
+    transcript: Transcript,
+    intent_model: IntentModel,
+    fragment: Fragment | None = None,
+    conversation: str | None = None,
+) -> Understanding:
     """Tell what a transcript asks for.
 
     Args:
         transcript: What was heard; nothing heard is out of scope.
         intent_model: Tells the intent.
         fragment: What was transcribed: it has the consent.
+        conversation: Of the event, in place of the fragment's.
 
     Raises:
         AsrError: The fragment is another one.
     """
-    event = event_of(transcript, fragment=fragment)
+    event = event_of(transcript, fragment=fragment, conversation=conversation)
     return Understanding(transcript, event, intent_model.predict(event))

@@ -14,11 +14,13 @@ from asr.inference.batches import Pool, in_order, read_ahead
 
 
 def test_results_of_threads_come_in_order() -> None:
-    def slow_then_fast(n: int) -> int:
+    def slow_then_fast(n: int) -> Iterator[int]:
         time.sleep(0.01 * (5 - n % 5))
-        return n * n
+        yield from [n * n] * (n % 3)
 
-    assert list(read_ahead(slow_then_fast, range(20), workers=4, depth=8)) == [n * n for n in range(20)]
+    assert list(read_ahead(slow_then_fast, range(20), workers=4, depth=8)) == [
+        n * n for n in range(20) for _ in range(n % 3)
+    ]
 
 
 def test_items_are_read_only_as_far_as_the_depth() -> None:
@@ -29,14 +31,14 @@ def test_items_are_read_only_as_far_as_the_depth() -> None:
             read.append(n)
             yield n
 
-    results = read_ahead(lambda n: n, items(), workers=2, depth=5)
+    results = read_ahead(lambda n: [n], items(), workers=2, depth=5)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     assert len(read) == 7
 
 
 def test_a_failure_is_raised_in_its_place() -> None:
-    def load(n: int) -> float:
-        return 1 / (n - 2)
+    def load(n: int) -> list[float]:
+        return [1 / (n - 2)]
 
     results = read_ahead(load, range(5), workers=3, depth=5)
     assert [next(results), next(results)] == [-0.5, -1.0]
@@ -47,12 +49,12 @@ def test_a_failure_is_raised_in_its_place() -> None:
 def test_work_that_nobody_waits_for_is_dropped() -> None:
     started, gate, loaded = threading.Event(), threading.Event(), []
 
-    def load(n: int) -> int:
+    def load(n: int) -> list[int]:
         if n:
             started.set()
             gate.wait(10)
         loaded.append(n)
-        return n
+        return [n]
 
     results = read_ahead(load, range(100), workers=1, depth=50)
     assert next(results) == 0
@@ -60,6 +62,35 @@ def test_work_that_nobody_waits_for_is_dropped() -> None:
     threading.Timer(0.05, gate.set).start()
     results.close()
     assert loaded == [0, 1]
+
+
+def test_an_item_of_many_results_does_not_run_ahead() -> None:
+    given = []
+
+    def load(n: int) -> Iterator[int]:
+        for result in range(1000):
+            given.append((n, result))
+            yield result
+
+    results = read_ahead(load, range(3), workers=2, depth=2)
+    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    time.sleep(0.1)
+    # Two are being loaded, each with eight results that wait and one that has no place yet.
+    assert len(given) <= 5 + 2 * 9
+    results.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+    assert len(given) <= 5 + 2 * 11
+
+
+def test_a_failure_after_some_results_is_raised_after_them() -> None:
+    def load(n: int) -> Iterator[int]:
+        yield n
+        raise ValueError(n)
+
+    results = read_ahead(load, range(5), workers=2, depth=3)
+    assert next(results) == 0
+    with pytest.raises(ValueError, match="0"):
+        next(results)
 
 
 def test_a_batch_is_the_oldest_and_those_nearest_to_it() -> None:

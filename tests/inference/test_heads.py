@@ -33,7 +33,9 @@ def transcriber(model: DialectWhisper) -> Transcriber:
     with torch.no_grad():
         for parameter in model.heads.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    return Transcriber(Checkpoint(model.eval(), CheckpointInfo("tiny")), options=DecodeOptions(max_tokens=4))
+    return Transcriber(
+        Checkpoint(model.eval(), CheckpointInfo("tiny")), options=DecodeOptions(max_tokens=4), speech=None
+    )
 
 
 def demand(transcriber: Transcriber, name: str, threshold: float) -> None:
@@ -88,7 +90,7 @@ def test_a_dialect_that_is_heard_for_sure_is_told_to_the_decoder(transcriber: Tr
         demand(transcriber, "dialect", threshold)
         info = CheckpointInfo("tiny", tags=("fr-CA", "fr-FR", "fr-BE"))
         options = DecodeOptions(max_tokens=4, tag=tag)
-        heard = Transcriber(Checkpoint(transcriber.checkpoint.model, info), options=options)
+        heard = Transcriber(Checkpoint(transcriber.checkpoint.model, info), options=options, speech=None)
         return heard.transcribe(voice(1.0), language="fr", **given).segments[0].no_speech_prob
 
     best = transcriber.transcribe(voice(1.0), language="fr").dialect
@@ -147,7 +149,9 @@ def certain(model: DialectWhisper) -> Transcriber:
     with torch.no_grad():
         for name in model.heads:
             model.head(name).out.bias.copy_(torch.tensor([9.0, -9.0]))
-    return Transcriber(Checkpoint(model.eval(), CheckpointInfo("any")), options=DecodeOptions(max_tokens=4))
+    return Transcriber(
+        Checkpoint(model.eval(), CheckpointInfo("any")), options=DecodeOptions(max_tokens=4), speech=None
+    )
 
 
 def is_unknown(found: Transcript) -> bool:
@@ -191,9 +195,9 @@ def test_of_what_is_no_speech_a_real_model_tells_nothing() -> None:
 
 
 def test_without_heads_nothing_is_told(model: DialectWhisper, voice: Voice) -> None:
-    found = Transcriber(Checkpoint(model, CheckpointInfo("tiny")), options=DecodeOptions(max_tokens=4)).transcribe(
-        voice(1.0)
-    )
+    found = Transcriber(
+        Checkpoint(model, CheckpointInfo("tiny")), options=DecodeOptions(max_tokens=4), speech=None
+    ).transcribe(voice(1.0))
     assert (found.dialect, found.dialect_scores, found.dialect_confidence, found.intonation) == (None, {}, None, None)
 
 

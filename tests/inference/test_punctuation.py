@@ -100,7 +100,9 @@ FUSION = Fusion(words=0.0, voice=1.0, bias=0.0, threshold=0.5)
 @pytest.fixture
 def ours(model: DialectWhisper) -> Transcriber:
     model.set_heads({"intonation": HeadSpec(("question", "statement"), fusion=FUSION)})
-    return Transcriber(Checkpoint(model.eval(), CheckpointInfo("tiny")), options=DecodeOptions(max_tokens=6))
+    return Transcriber(
+        Checkpoint(model.eval(), CheckpointInfo("tiny")), options=DecodeOptions(max_tokens=6), speech=None
+    )
 
 
 def lean(transcriber: Transcriber, question: float, fusion: Fusion | None = FUSION) -> None:

@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,10 @@ from asr.audio import load_audio
 from asr.errors import AsrError, AudioError, CheckpointError, ConfigError, ManifestError
 from asr.expressions import Entry, Lexicon
 from asr.fragment import Fragment, read_numbered
+from asr.inference import clips as loading
+from asr.inference.clips import Clip
 from asr.inference.decoding import DecodeOptions
+from asr.inference.fallback import Fallback
 from asr.model.checkpoint import Checkpoint, CheckpointInfo
 from asr.model.network import DialectWhisper
 from asr.prosody import prominence, track
@@ -40,7 +43,8 @@ def noise(seconds: float, seed: int = 0, level: float = 0.1) -> npt.NDArray[np.f
 
 def transcriber(model: DialectWhisper, batch_seconds: float = 90, workers: int = 2) -> Transcriber:
     checkpoint = Checkpoint(model, CheckpointInfo(base_model="tiny"))
-    return Transcriber(checkpoint, batch_seconds=batch_seconds, options=SHORT, workers=workers)
+    # These are no speech; they are heard all the same.
+    return Transcriber(checkpoint, batch_seconds=batch_seconds, options=SHORT, workers=workers, speech=None)
 
 
 @pytest.fixture
@@ -160,7 +164,7 @@ def test_ten_hours_are_refused_without_being_decoded(
     with (tmp_path / "long.wav").open("wb") as handle:
         handle.write(header)
         handle.truncate(len(header) + size)  # a hole: no disk is needed
-    monkeypatch.setattr(module, "load_audio", lambda *span: pytest.fail("it was decoded"))
+    monkeypatch.setattr(loading, "load_audio", lambda *span: pytest.fail("it was decoded"))
     fragment = Fragment(id="f", audio=str(tmp_path / "long.wav"), text="", language="fr")
     items = [tmp_path / "long.wav", fragment, fragment.replace(start=60.0), fragment.replace(duration=31.0)]
     results = list(transcriber(model).transcribe_many(items))
@@ -313,8 +317,8 @@ def test_the_stream_is_read_no_further_than_needed(model: DialectWhisper) -> Non
 
 
 def test_memory_does_not_grow_with_the_stream(model: DialectWhisper, monkeypatch: pytest.MonkeyPatch) -> None:
-    def instantly(self: Transcriber, clips: list[module._Clip]) -> list[tuple[int, Transcript]]:
-        return [(clip.number, Transcript(clip.id, "", "fr", None, 1.0, ())) for clip in clips]
+    def instantly(self: Transcriber, clips: list[Clip]) -> list[tuple[Clip, Transcript]]:
+        return [(clip, Transcript(clip.id, "", "fr", None, 1.0, ())) for clip in clips]
 
     monkeypatch.setattr(Transcriber, "_hear", instantly)
     model.window = "tight"
@@ -341,7 +345,7 @@ def test_nothing_is_logged_of_what_was_said_or_where(
 
 
 def test_a_name_or_a_file_is_loaded(tiny_checkpoint: Path) -> None:
-    ours = Transcriber(tiny_checkpoint, device="cpu", options=SHORT)
+    ours = Transcriber(tiny_checkpoint, device="cpu", options=SHORT, speech=None)
     assert ours.checkpoint.info.base_model == "tiny-random"
     assert ours.transcribe(noise(1.0), language="fr").language == "fr"
     with pytest.raises(CheckpointError, match=r"no checkpoint 'nothing.pt'"):
@@ -367,7 +371,7 @@ def test_what_cannot_work_is_refused_at_once(model: DialectWhisper, options: dic
 def taught(model: DialectWhisper, tag: str = "auto", **options: object) -> Transcriber:
     """Of a checkpoint that was told two dialects in training."""
     checkpoint = Checkpoint(model, CheckpointInfo("tiny", tags=("fr-BE", "fr-CA")))
-    return Transcriber(checkpoint, options=replace(SHORT, tag=tag), **options)  # type: ignore[arg-type]
+    return Transcriber(checkpoint, options=replace(SHORT, tag=tag), speech=None, **options)  # type: ignore[arg-type]
 
 
 def sureness(heard: Transcript) -> tuple[float, ...]:
@@ -440,7 +444,7 @@ LEXICON = Lexicon("fr-BE", (Entry("drache", "averse", "pluie"), Entry("dîner", 
 def led(model: DialectWhisper, bias: float, **options: object) -> Transcriber:
     checkpoint = Checkpoint(model, CheckpointInfo(base_model="tiny"))
     decoding = DecodeOptions(max_tokens=8, bias=bias)
-    return Transcriber(checkpoint, options=decoding, lexicon=LEXICON, **options)  # type: ignore[arg-type]
+    return Transcriber(checkpoint, options=decoding, lexicon=LEXICON, speech=None, **options)  # type: ignore[arg-type]
 
 
 def test_a_lexicon_leads_annotates_and_renders(model: DialectWhisper, recordings: list[Path]) -> None:
@@ -490,7 +494,7 @@ def test_too_little_memory_is_a_sentence(model: DialectWhisper, monkeypatch: pyt
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_hears_what_the_cpu_hears(model: DialectWhisper, recordings: list[Path]) -> None:
     on_cpu = transcripts(transcriber(model).transcribe_many(recordings, language="fr"))
-    ours = Transcriber(Checkpoint(model, CheckpointInfo(base_model="tiny")), device="cuda", options=SHORT)
+    ours = Transcriber(Checkpoint(model, CheckpointInfo(base_model="tiny")), device="cuda", options=SHORT, speech=None)
     on_gpu = transcripts(ours.transcribe_many(recordings, language="fr"))
     same = [one.text == other.text for one, other in zip(on_cpu, on_gpu, strict=True)]
     # Half precision may choose another of two tokens that are as likely.
@@ -516,3 +520,185 @@ def test_words_only_where_they_are_asked_for(model: DialectWhisper, window: str)
     assert [(word.start, word.end) for word in alone.words] == [(word.start, word.end) for word in heard[0].words]
     scores = [None] * len(alone.words) if len(alone.words) < 2 else prominence(track(sound), alone.words)
     assert [word.prominence for word in alone.words] == scores
+
+
+Speak = Callable[..., npt.NDArray[np.float32]]
+
+
+def of_recordings(model: DialectWhisper, **options: object) -> Transcriber:
+    options = {"options": SHORT, "workers": 2, "batch_seconds": 120} | options
+    return Transcriber(Checkpoint(model, CheckpointInfo(base_model="tiny")), **options)  # type: ignore[arg-type]
+
+
+def conversation(speak: Speak, turns: tuple[tuple[float, float], ...], seconds: float) -> npt.NDArray[np.float32]:
+    """Somebody speaks in turns, from … to … seconds."""
+    sound = noise(seconds, level=0.0005)
+    for number, (begin, end) in enumerate(turns):
+        first = round(16000 * begin)
+        turn = speak(end - begin, number)
+        sound[first : first + len(turn)] += turn
+    return sound
+
+
+@pytest.mark.parametrize("window", ["padded", "tight"])
+def test_a_long_recording_is_heard_in_windows(model: DialectWhisper, speak: Speak, window: str) -> None:
+    model.window = window  # type: ignore[assignment]
+    turns = ((1.0, 4.0), (10.0, 31.0), (40.0, 42.0), (60.0, 85.0))
+    sound = conversation(speak, turns, 90.0)
+    ours = of_recordings(model, words=True)
+    heard = ours.transcribe(sound, language="fr")
+    assert (heard.duration, heard.language) == (90.0, "fr")
+    assert heard.text == " ".join(segment.text for segment in heard.segments)
+    assert len(heard.segments) >= (3 if window == "padded" else 4)
+    for before, after in itertools.pairwise(heard.segments):
+        assert before.end <= after.start
+    # Each window is heard as it would be alone, and stands where it was said.
+    for segment in heard.segments:
+        first, last = round(16000 * segment.start), round(16000 * segment.end)
+        fragment = transcriber(model).transcribe(sound[first:last], language="fr")
+        assert fragment.segments[0].text == segment.text
+        assert fragment.segments[0].avg_logprob == pytest.approx(segment.avg_logprob, abs=1e-4)
+        within = [word for word in heard.words if segment.start <= word.start < segment.end]
+        assert [word.text for word in within] == segment.text.split()
+        assert all(word.end <= segment.end for word in within)
+    speech = [moment for begin, end in turns for moment in np.arange(begin + 0.3, end - 0.3, 0.1)]
+    assert all(any(one.start <= moment <= one.end for one in heard.segments) for moment in speech)
+
+
+def test_recordings_and_fragments_are_heard_together_in_order(
+    model: DialectWhisper, speak: Speak, recordings: list[Path], tmp_path: Path
+) -> None:
+    model.window = "tight"
+    long = tmp_path / "long.wav"
+    soundfile.write(long, conversation(speak, ((1, 5), (8, 11), (20, 40)), 45.0), 16000, subtype="FLOAT")
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(long.read_bytes()[:-400_000])
+    (tmp_path / "text.wav").write_text("no sound")
+    items = [
+        long,
+        of("fr", None, recordings[0]),
+        noise(3.0),
+        long,
+        broken,
+        tmp_path / "text.wav",
+        of("de", None, recordings[1]),
+    ]
+    batches = []
+    ours = of_recordings(model)
+    hear = ours._hear
+    ours._hear = lambda clips: batches.append({clip.number for clip in clips}) or hear(clips)  # type: ignore[assignment, func-returns-value, method-assign]
+    results = list(ours.transcribe_many(items))
+    assert [isinstance(result, Transcript) for result in results] == [True] * 4 + [False, False, True]
+    assert "cut short" in str(results[4]) and "no audio" in str(results[5])
+    alone = of_recordings(model).transcribe(long)
+    for result in (results[0], results[3]):
+        assert isinstance(result, Transcript)
+        assert [(one.start, one.end, one.text) for one in result.segments] == [
+            (one.start, one.end, one.text) for one in alone.segments
+        ]
+        assert result.language == alone.language
+    # Noise is no speech in a recording; a person who cut a fragment knows better.
+    assert isinstance(results[2], Transcript) and results[2].segments == ()
+    assert isinstance(results[1], Transcript) and results[1].text
+    assert any(len(batch) > 1 for batch in batches)
+
+
+def test_a_recording_has_one_language(model: DialectWhisper, speak: Speak, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.window = "tight"
+    sound = conversation(speak, ((1, 3), (5, 12), (15, 22), (30, 45), (50, 65)), 70.0)
+    asked = []
+
+    def detect(model: DialectWhisper, encoded: object) -> list[str]:
+        rows = len(encoded.num_frames)  # type: ignore[attr-defined]
+        asked.append(rows)
+        return (["de"] + ["fr"] * rows)[:rows]
+
+    monkeypatch.setattr(module, "detect_language", detect)
+    heard = of_recordings(model).transcribe(sound)
+    # Most of the first half a minute of windows says French; nothing after it is asked.
+    assert heard.language == "fr"
+    assert len(asked) == 1 and 2 <= asked[0] < len(heard.segments)
+    asked.clear()
+    assert of_recordings(model).transcribe(sound[: 4 * 16000]).language == "de"
+    assert asked == [1]
+    asked.clear()
+    assert of_recordings(model).transcribe(sound, language="ja").language == "ja"
+    assert asked == []
+
+
+def sounds_without_speech() -> dict[str, npt.NDArray[np.float32]]:
+    """A minute of each."""
+    random, count = np.random.default_rng(0), 60 * 16000
+    times = np.arange(count) / 16000
+    spectrum = np.fft.rfft(random.standard_normal(count)) / np.sqrt(np.arange(1, count // 2 + 2))
+    pink = np.fft.irfft(spectrum, count)
+    beat = times % 0.5
+    drums = np.exp(-30 * beat) * np.sin(2 * np.pi * 60 * beat) + 0.3 * np.exp(
+        -60 * (times % 0.25)
+    ) * random.standard_normal(count)
+    roots = np.array([220.0, 174.6, 261.6, 196.0])[(times // 2).astype(int) % 4]
+    phases = 2 * np.pi * np.cumsum(roots) / 16000
+    chords = sum(np.sin(n * ratio * phases) / n for ratio in (1, 1.25, 1.5) for n in range(1, 6)) * np.exp(-(times % 2))
+    melody = 2 * np.pi * np.cumsum(440 * 2 ** (random.integers(0, 12, 240)[(times * 4).astype(int)] / 12)) / 16000
+    tune = np.sin(melody + 0.3 * np.sin(2 * np.pi * 5 * times)) * np.exp(-3 * (times % 0.25))
+    found = {
+        "silence": np.zeros(count),
+        "hum": np.sin(2 * np.pi * 50 * times),
+        "white noise": random.standard_normal(count),
+        "pink noise": pink,
+        "drums": drums,
+        "chords": chords,
+        "melody": tune,
+        "band": 0.5 * chords + drums + 0.5 * tune,
+    }
+    return {name: (0.2 * sound / max(1e-9, np.abs(sound).max())).astype(np.float32) for name, sound in found.items()}
+
+
+@pytest.mark.parametrize("name", sounds_without_speech())
+def test_of_a_minute_without_speech_no_word_is_heard(model: DialectWhisper, name: str) -> None:
+    # This model has something to say of everything that it is given.
+    heard = of_recordings(model).transcribe(sounds_without_speech()[name])
+    assert (heard.text, heard.segments, heard.words, heard.duration) == ("", (), (), 60.0)
+
+
+@pytest.mark.weights
+def test_of_a_minute_without_speech_the_real_model_hears_no_word() -> None:
+    ours = Transcriber("base", device="cpu")
+    for name, heard in zip(
+        sounds_without_speech(), ours.transcribe_many(sounds_without_speech().values()), strict=True
+    ):
+        assert isinstance(heard, Transcript) and heard.text == "", name
+
+
+def test_what_fails_is_decoded_again_and_counted(model: DialectWhisper, speak: Speak) -> None:
+    model.window = "tight"
+    sound = conversation(speak, ((1, 3), (6, 9)), 12.0)
+
+    def heard(**fallback: object) -> Transcript:
+        options = replace(SHORT, fallback=Fallback(**fallback))  # type: ignore[arg-type]
+        return of_recordings(model, options=options).transcribe(sound, language="fr")
+
+    plain = heard(steps=())
+    assert [one.fallbacks for one in plain.segments] == [(), ()] and plain.fallbacks == {}
+    # A random model is never sure.
+    assert max(one.avg_logprob for one in plain.segments) < -1
+    wider = heard(steps=("beam",))
+    beam = of_recordings(model, options=replace(SHORT, beam_size=5, fallback=Fallback(()))).transcribe(
+        sound, language="fr"
+    )
+    for one, other, first in zip(wider.segments, beam.segments, plain.segments, strict=True):
+        assert one.fallbacks == ("beam",)
+        assert one.text == max(other, first, key=lambda each: each.avg_logprob).text
+    drawn = heard(steps=("temperature",), temperature=2.0)
+    assert drawn.fallbacks == {"temperature": 2}
+    # What is drawn is the same in every run, and whatever else is drawn in the program.
+    torch.rand(7)
+    assert heard(steps=("temperature",), temperature=2.0) == drawn
+    dropped = heard(no_speech=0.0)
+    assert (dropped.text, dropped.segments) == ("", ())
+    assert dropped.fallbacks == {"beam": 2, "temperature": 2, "drop": 2}
+
+
+def test_a_fragment_is_not_decoded_again(model: DialectWhisper, recordings: list[Path]) -> None:
+    heard = of_recordings(model).transcribe(of("fr", None, recordings[0]))
+    assert heard.segments[0].avg_logprob < -1 and heard.fallbacks == {}

@@ -83,7 +83,7 @@ def test_purposes_are_those_that_hold_today_and_of_the_fragment_itself(intents: 
 def test_a_transcriber_understands_what_it_transcribes(model: DialectWhisper, intents: IntentModel) -> None:
     samples = (0.1 * np.random.default_rng(0).standard_normal(16000)).astype(np.float32)
     checkpoint = Checkpoint(model, CheckpointInfo(base_model="tiny"))
-    transcriber = Transcriber(checkpoint, options=DecodeOptions(max_tokens=8))
+    transcriber = Transcriber(checkpoint, options=DecodeOptions(max_tokens=8), speech=None)
     understood = transcriber.understand(samples, intents, language="en")
     assert understood.transcript == transcriber.transcribe(samples, language="en")
     assert understood.intent == intents.predict(understood.event)
