@@ -30,7 +30,7 @@ def serve(
     beam_size: Annotated[int | None, typer.Option(min=1, help="Number of beams; without it, greedy.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     upload_mb: Annotated[float, typer.Option(help="Most megabytes of one request (413).")] = 25.0,
-    audio_seconds: Annotated[float, typer.Option(help="Most seconds of one recording (413).")] = 30.0,
+    audio_seconds: Annotated[float, typer.Option(help="Most seconds of one recording (413).")] = 3600.0,
     queue: Annotated[int, typer.Option(help="Most requests at once (429).")] = 256,
     memory_mb: Annotated[float, typer.Option(help="Most megabytes that requests hold together (429).")] = 2048.0,
     batch_seconds: Annotated[float, typer.Option(help="Most seconds heard at once; live speech waits for it.")] = 120.0,

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.websockets import WebSocket
 
-from asr.audio import SAMPLE_RATE, load_audio, probe
+from asr.audio import BLOCK_SECONDS, SAMPLE_RATE, Samples, load_audio, probe
 from asr.errors import AsrError, AudioError, ConfigError
+from asr.inference.speech import SpeechOptions
 from asr.inference.transcriber import Transcriber
 from asr.inference.understanding import understand
+from asr.inference.windows import windows
 from asr.intent.model import IntentModel
+from asr.model.features import MAX_SAMPLES
 from asr.server.answers import answer, event
 from asr.server.asked import Asked, read_fields
 from asr.server.guard import Guard
@@ -28,16 +33,20 @@ from asr.server.hearing import Hearing
 from asr.server.limits import Limits
 from asr.server.live import LiveSession
 from asr.server.measures import Measures
-from asr.server.queue import Queue, Samples, Wish
+from asr.server.queue import Queue, Wish
 from asr.server.refusals import Refusal, busy
 from asr.server.room import Place, Room
 from asr.server.upload import read_form
 from asr.transcript import Transcript
 
 Result = TypeVar("Result")
+# Where a part of a recording begins, in seconds, and what was heard in it.
+Part = tuple[float, Transcript]
 
 # Threads that decode recordings and ask the intent model.
 _THREADS = 2
+# Windows of one recording that wait to be heard: they can share a batch, and do not fill the queue.
+_AHEAD = 4
 _SENTENCES = {
     404: "there is nothing under this path; see /openapi.json",
     405: "this path takes another method; see /openapi.json",
@@ -104,12 +113,18 @@ class Server:
 
     async def transcriptions(self, request: Request) -> Response:
         """Transcribe one recording, as OpenAI's API does."""
-        with self._room.enter() as place:
-            transcript, asked = await self._heard(request, place)
-        if asked.stream:
-            return Response("".join(_events(transcript)), media_type="text/event-stream")
-        body, kind = answer(transcript, asked.form, asked.wish.words, asked.segments)
-        return Response(body, media_type=kind)
+        with ExitStack() as stack:
+            place = stack.enter_context(self._room.enter())
+            asked, samples = await self._read(request, place)
+            parts = self._parts(request, samples, asked.wish)
+            if asked.stream:
+                # What is wrong with the whole shows before the answer begins.
+                first = await anext(parts, None)
+                events = self._events(parts, first, stack.pop_all())
+                return StreamingResponse(events, media_type="text/event-stream")
+            transcript = self._whole(samples, asked.wish, [part async for part in parts])
+            body, kind = answer(transcript, asked.form, asked.wish.words, asked.segments)
+            return Response(body, media_type=kind)
 
     async def understand(self, request: Request) -> Response:
         """Transcribe one recording, and tell what it asks for."""
@@ -117,7 +132,9 @@ class Server:
         if intent_model is None:
             raise Refusal(501, "this server tells no intents; start it with --intent-model")
         with self._room.enter() as place:
-            transcript, _ = await self._heard(request, place)
+            asked, samples = await self._read(request, place)
+            parts = [part async for part in self._parts(request, samples, asked.wish)]
+            transcript = self._whole(samples, asked.wish, parts)
             told = self._threads.submit(lambda: understand(transcript, intent_model).to_dict())
             return JSONResponse(await _unless_gone(request, told))
 
@@ -140,7 +157,9 @@ class Server:
             if self._live >= self.limits.live:
                 raise busy(f"{self._live} live sessions are open, and no more are taken", retry_after=10)
             given = websocket.query_params
-            wish = Wish(given.get("language") or None, given.get("dialect") or None, None, given.get("words") == "true")
+            wish = Wish(
+                given.get("language") or None, given.get("dialect") or None, None, given.get("words") == "true", True
+            )
             try:
                 self._hearing.check(wish)
             except ConfigError as error:
@@ -167,8 +186,8 @@ class Server:
         """Counters for Prometheus."""
         return Response(self.measures.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def _heard(self, request: Request, place: Place) -> tuple[Transcript, Asked]:
-        """Read a request, and hear its recording.
+    async def _read(self, request: Request, place: Place) -> tuple[Asked, Samples]:
+        """Read a request, and decode its recording to samples [N].
 
         Raises:
             Refusal: It cannot be served.
@@ -180,7 +199,74 @@ class Server:
         samples = await self._decoded(request, form.recording, place)
         del form
         place.hold(samples.nbytes)
-        return await _unless_gone(request, self._queue.submit(samples, asked.wish)), asked
+        return asked, samples
+
+    async def _parts(self, request: Request, samples: Samples, wish: Wish) -> AsyncGenerator[Part, None]:
+        """Hear a recording, a long one window by window, so that others are heard between them.
+
+        Raises:
+            AsrError: It cannot be heard.
+            ClientDisconnect: The client has gone.
+        """
+        if len(samples) <= MAX_SAMPLES:
+            yield 0.0, await _unless_gone(request, self._queue.submit(samples, wish))
+            return
+        size = round(BLOCK_SECONDS * SAMPLE_RATE)
+        blocks = (samples[first : first + size] for first in range(0, len(samples), size))
+        cut = windows(blocks, self._hearing.windows, SpeechOptions())
+        waiting: deque[tuple[float, Future[Transcript]]] = deque()
+        more = True
+        try:
+            while True:
+                # The first window alone, if it must tell the language of the others.
+                while more and len(waiting) < (_AHEAD if wish.language else 1):
+                    window = await _unless_gone(request, self._threads.submit(next, cut, None))
+                    more = window is not None
+                    if window is not None:
+                        waiting.append((window.start, self._queue.submit(window.samples, wish)))
+                if not waiting:
+                    return
+                start, future = waiting.popleft()
+                transcript = await _unless_gone(request, future)
+                if transcript.language:
+                    wish = replace(wish, language=wish.language or transcript.language)
+                yield start, transcript
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+    def _whole(self, samples: Samples, wish: Wish, parts: list[Part]) -> Transcript:
+        """The transcript of a recording of samples [N] from that of its parts."""
+        if len(samples) <= MAX_SAMPLES:
+            return parts[0][1]
+        return self._hearing.joined(wish, len(samples) / SAMPLE_RATE, parts)
+
+    async def _events(
+        self, parts: AsyncGenerator[Part, None], first: Part | None, stack: ExitStack
+    ) -> AsyncGenerator[str, None]:
+        """OpenAI's events: a delta for each segment, and the whole; the place is held until the end."""
+        told: list[str] = []
+
+        def deltas(part: Part) -> str:
+            texts = [segment.text for segment in part[1].segments]
+            events = [
+                event({"type": "transcript.text.delta", "delta": f" {text}" if told or number else text})
+                for number, text in enumerate(texts)
+            ]
+            told.extend(texts)
+            return "".join(events)
+
+        with stack:
+            try:
+                if first is not None:
+                    yield deltas(first)
+                async for part in parts:
+                    yield deltas(part)
+            except (AsrError, RuntimeError) as error:
+                message = str(error) if isinstance(error, AsrError) else "the server has failed; its log says where"
+                yield event(Refusal(500, message).to_dict())
+                return
+            yield event({"type": "transcript.text.done", "text": " ".join(told)})
 
     async def _decoded(self, request: Request, recording: bytes, place: Place) -> Samples:
         """The samples [N] of a recording that is not too long, by its header and in truth."""
@@ -249,15 +335,6 @@ async def _unless_gone(request: Request, future: Future[Result]) -> Result:
     finally:
         answered.cancel()
         gone.cancel()
-
-
-def _events(transcript: Transcript) -> list[str]:
-    """OpenAI's events: a delta for each segment, and the whole."""
-    deltas = [
-        {"type": "transcript.text.delta", "delta": segment.text if not number else f" {segment.text}"}
-        for number, segment in enumerate(transcript.segments)
-    ]
-    return [event(data) for data in (*deltas, {"type": "transcript.text.done", "text": transcript.text})]
 
 
 async def _refused(_: Request, error: Exception) -> Response:

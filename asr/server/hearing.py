@@ -8,7 +8,10 @@ from dataclasses import replace
 
 from asr.audio import SAMPLE_RATE
 from asr.errors import AsrError
+from asr.inference.clips import End
+from asr.inference.stitch import stitched
 from asr.inference.transcriber import Transcriber
+from asr.inference.windows import WINDOWS, WindowOptions
 from asr.server.queue import Samples, Wish
 from asr.transcript import Transcript
 
@@ -35,7 +38,26 @@ class Hearing:
         transcriber = copy(self._transcriber)
         transcriber.options = replace(transcriber.options, prompt=wish.prompt or transcriber.options.prompt)
         transcriber.words = transcriber.words or wish.words
+        if wish.cut:
+            transcriber.speech = None
         return transcriber.transcribe_many(several, language=wish.language, dialect=wish.dialect)
+
+    @property
+    def windows(self) -> WindowOptions:
+        """How a recording is cut for the model."""
+        return WINDOWS[self._transcriber.checkpoint.info.window]
+
+    def joined(self, wish: Wish, duration: float, parts: Sequence[tuple[float, Transcript]]) -> Transcript:
+        """One transcript of a recording's parts, each with its start.
+
+        Args:
+            wish: How they were heard.
+            duration: Of the recording, seconds.
+            parts: In order of time.
+        """
+        dialect = self._transcriber.heads.get("dialect")
+        end = End("", duration, wish.language, wish.dialect)
+        return stitched(end, parts, None if dialect is None else dialect.threshold)
 
     def check(self, wish: Wish) -> None:
         """Say now what is wrong with a wish.

@@ -28,7 +28,7 @@ class Limits:
 
     upload_mb: float = 25.0
     upload_seconds: float = 120.0
-    audio_seconds: float = 30.0
+    audio_seconds: float = 3600.0
     queue: int = 256
     memory_mb: float = 2048.0
     batch_seconds: float = 120.0

@@ -33,12 +33,15 @@ class Wish:
         dialect: BCP 47 tag, or None.
         prompt: Text that goes before.
         words: Whether each word's time is wanted.
+        cut: Whether it was cut to what was said in one breath: then no speech is looked for in it, and what the model
+            does not believe is not decoded again, which takes time.
     """
 
     language: str | None = None
     dialect: str | None = None
     prompt: str | None = None
     words: bool = False
+    cut: bool = False
 
 
 # Hears several recordings with one wish; gives a transcript or an error for each, in order.

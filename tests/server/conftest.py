@@ -64,9 +64,9 @@ def serve(transcriber: Transcriber) -> Iterator[Serve]:
 
 
 @pytest.fixture
-def recording(voice: Callable[..., Samples]) -> bytes:
-    """A second and a half of voice, as a wav file's content."""
-    return wav(voice(1.5))
+def recording(speech: Samples) -> bytes:
+    """A spoken sentence, as a wav file's content."""
+    return wav(speech)
 
 
 @pytest.fixture(scope="session")

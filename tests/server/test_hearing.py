@@ -13,7 +13,7 @@ from asr.server.queue import Wish
 
 
 def test_a_wish_is_what_the_transcriber_is_asked(
-    transcriber: Transcriber, voice: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    transcriber: Transcriber, speech: Any, voice: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import asr.inference.decoding as decoding
 
@@ -26,13 +26,17 @@ def test_a_wish_is_what_the_transcriber_is_asked(
 
     monkeypatch.setattr(decoding, "DecodingOptions", spy)
     hearing = Hearing(transcriber)
-    (asked,) = hearing([voice(1.0)], Wish("fr", "fr-CA", "Bonjour", words=True))
-    (plain,) = hearing([voice(1.0)], Wish())
+    (asked,) = hearing([speech], Wish("fr", "fr-CA", "Bonjour", words=True))
+    (plain,) = hearing([speech], Wish())
+    (cut,) = hearing([voice(1.0)], Wish(cut=True))
     assert isinstance(asked, Transcript) and isinstance(plain, Transcript)
-    assert prompts == ["Bonjour", None]
+    assert isinstance(cut, Transcript)
+    assert prompts[0] == "Bonjour" and prompts[-1] is None
+    # In a voice that says nothing no speech is found.
+    assert cut.text and not transcriber.transcribe(voice(1.0)).text
     assert (asked.language, asked.dialect) == ("fr", "fr-CA")
     assert bool(asked.words) == bool(asked.text) and not plain.words
-    assert plain == transcriber.transcribe(voice(1.0))
+    assert plain == transcriber.transcribe(speech)
 
 
 @pytest.mark.parametrize("wish", [Wish("xx"), Wish(None, "no tag"), Wish("en", "fr-CA")])
