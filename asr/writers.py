@@ -31,11 +31,21 @@ def write_transcript(transcript: Transcript, stem: str | Path, formats: Iterable
     wanted = tuple(dict.fromkeys(formats))
     check_formats(wanted)
     # Made before anything is written, so that a transcript lies there in all formats or in none.
-    contents = [(Path(f"{stem}.{name}"), _FORMATS[name](transcript)) for name in wanted]
+    contents = [(Path(f"{stem}.{name}"), format_transcript(transcript, name)) for name in wanted]
     for path, content in contents:
         with atomic_write(path) as handle:
             handle.write(content)
     return tuple(path for path, _ in contents)
+
+
+def format_transcript(transcript: Transcript, name: str) -> str:
+    """Return a transcript in one format.
+
+    Raises:
+        ConfigError: The format is not known.
+    """
+    check_formats([name])
+    return _FORMATS[name](transcript)
 
 
 def output_stem(fragment: str, folder: str | Path) -> str | None:

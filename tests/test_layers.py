@@ -29,7 +29,7 @@ ROWS = (
     ("data", "inference", "export"),
     ("archive", "training", "evaluation"),
     ("config", "build"),
-    ("entry", "cli", "server", "__main__"),
+    ("entry", "server", "cli", "__main__"),
 )
 PLACES = {name: (row, place) for row, names in enumerate(ROWS) for place, name in enumerate(names)}
 # Rows 1 and 2 work where there is no torch; the command line must answer --help without it.

@@ -62,7 +62,7 @@ def run(words: list[str], folder: Path, **variables: str) -> str:
 
 
 def test_the_readme_has_its_blocks() -> None:
-    assert [kind for kind, _ in BLOCKS].count("python") == 1
+    assert [kind for kind, _ in BLOCKS].count("python") == 2
     assert {line.split()[0] for line in LINES} == {"bash", "asr", "python"}
 
 
@@ -71,6 +71,18 @@ def test_the_python_block_prints_a_transcript_with_its_dialect(workspace: Path) 
     code = next(text for kind, text in BLOCKS if kind == "python")
     printed = run([sys.executable, "-c", code], workspace)
     assert printed.startswith("fr-CA ")
+
+
+def test_openai_s_client_asks_a_server_as_the_readme_says(workspace: Path, tiny_checkpoint: Path) -> None:
+    code = [text for kind, text in BLOCKS if kind == "python"][1]
+    command = [sys.executable, "-m", "asr", "serve", str(tiny_checkpoint), "--name", "base", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            address = next(line for line in server.stderr if "listens on" in line).split()[-1]
+            assert run([sys.executable, "-c", code.replace("http://127.0.0.1:8000", address)], workspace).strip()
+        finally:
+            server.terminate()
 
 
 @pytest.mark.weights

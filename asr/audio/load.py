@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from asr.audio.sources import END_TOLERANCE, AudioInfo, Samples, Source, cut_short, falls_short, open_source
+from asr.audio.sources import END_TOLERANCE, AudioInfo, Samples, Source, cut_short, falls_short, name_of, open_source
 from asr.errors import AudioError
 
 SAMPLE_RATE = 16000
@@ -19,21 +19,24 @@ BLOCK_SECONDS = 10.0
 _CONTEXT = 0.25
 
 
-def probe(path: str | Path) -> AudioInfo:
+def probe(recording: str | Path | bytes) -> AudioInfo:
     """Read a recording's duration, rate and channels without decoding it.
+
+    Args:
+        recording: A file, or a file's content.
 
     Raises:
         AudioError: If it is missing, empty, cut short, or no audio.
     """
-    with open_source(Path(path)) as source:
+    with open_source(_place(recording)) as source:
         return source.info
 
 
-def load_audio(path: str | Path, start: float = 0.0, duration: float | None = None) -> Samples:
+def load_audio(recording: str | Path | bytes, start: float = 0.0, duration: float | None = None) -> Samples:
     """Load a recording, or a span of it, as mono float32 at `SAMPLE_RATE`.
 
     Args:
-        path: The recording; for a video its audio track.
+        recording: A file, or a file's content; of a video its audio track.
         start: Seconds from the recording's start.
         duration: Seconds; None means up to the end. A span may reach `END_TOLERANCE` past the end, and is shorter then.
 
@@ -46,18 +49,21 @@ def load_audio(path: str | Path, start: float = 0.0, duration: float | None = No
     """
     # A growing bytearray, and not a list of blocks: ten hours are 2.3 GB, which need not be there twice.
     buffer = bytearray()
-    for block in stream_audio(path, start, duration):
+    for block in stream_audio(recording, start, duration):
         buffer += block.tobytes()
     return np.frombuffer(buffer, dtype=np.float32)
 
 
 def stream_audio(
-    path: str | Path, start: float = 0.0, duration: float | None = None, block_seconds: float = BLOCK_SECONDS
+    recording: str | Path | bytes,
+    start: float = 0.0,
+    duration: float | None = None,
+    block_seconds: float = BLOCK_SECONDS,
 ) -> Generator[Samples, None, None]:
     """Yield what `load_audio` returns, block by block: whatever the length, it takes the memory of a few blocks.
 
     Args:
-        path: See `load_audio`.
+        recording: See `load_audio`.
         start: See `load_audio`.
         duration: See `load_audio`.
         block_seconds: Length of every block but the last, which may be shorter.
@@ -65,19 +71,24 @@ def stream_audio(
     Raises:
         AudioError: As of `load_audio`, while iterating: that a recording is cut short may show at its end only.
     """
-    path = Path(path)
+    recording = _place(recording)
+    name = name_of(recording)
     found = False
-    with open_source(path) as source:
-        for block in _even(_span(path, source, start, duration), max(1, round(block_seconds * SAMPLE_RATE))):
+    with open_source(recording) as source:
+        for block in _even(_span(name, source, start, duration), max(1, round(block_seconds * SAMPLE_RATE))):
             found = True
             yield block
     if not found:
-        raise AudioError(f"{path} gives no samples for the span asked for (start {start} s, duration {duration} s)")
+        raise AudioError(f"{name} gives no samples for the span asked for (start {start} s, duration {duration} s)")
 
 
-def _span(path: Path, source: Source, start: float, duration: float | None) -> Iterator[Samples]:
+def _place(recording: str | Path | bytes) -> Path | bytes:
+    return recording if isinstance(recording, bytes) else Path(recording)
+
+
+def _span(name: str, source: Source, start: float, duration: float | None) -> Iterator[Samples]:
     """Yield the samples of a span, in pieces of any length."""
-    end = _span_end(path, source.info, start, duration)
+    end = _span_end(name, source.info, start, duration)
     rate = source.info.sample_rate
     # Start on a frame that falls on a sample of the result, so that both have one grid.
     grid = rate // math.gcd(rate, SAMPLE_RATE)
@@ -85,7 +96,7 @@ def _span(path: Path, source: Source, start: float, duration: float | None) -> I
     offset = first * SAMPLE_RATE // rate
     begin = round(start * SAMPLE_RATE) - offset
     stop = None if duration is None else begin + round(duration * SAMPLE_RATE)
-    pieces = _resampled(_finite(source.blocks(first), path, first, rate), rate)
+    pieces = _resampled(_finite(source.blocks(first), name, first, rate), rate)
     position = 0
     for piece in _unpadded(pieces, round(source.info.duration * SAMPLE_RATE) - offset):
         yield piece[max(0, begin - position) : None if stop is None else max(0, stop - position)]
@@ -94,7 +105,7 @@ def _span(path: Path, source: Source, start: float, duration: float | None) -> I
             break
     decoded = (position + offset) / SAMPLE_RATE
     if falls_short(decoded, end):
-        raise cut_short(path, source.info.duration, decoded, source.fault)
+        raise cut_short(name, source.info.duration, decoded, source.fault)
 
 
 def _unpadded(pieces: Iterable[Samples], total: int) -> Iterator[Samples]:
@@ -128,17 +139,17 @@ def _even(pieces: Iterable[Samples], size: int) -> Iterator[Samples]:
         yield block[:filled]
 
 
-def _span_end(path: Path, info: AudioInfo, start: float, duration: float | None) -> float:
+def _span_end(name: str, info: AudioInfo, start: float, duration: float | None) -> float:
     """Check a span against the recording; return where it ends, in seconds."""
     end = info.duration if duration is None else start + duration
     if not (start >= 0 and math.isfinite(end) and (duration is None or duration > 0)):
         raise AudioError(
-            f"a span of {path} must start at 0 s or later and last more than 0 s; "
+            f"a span of {name} must start at 0 s or later and last more than 0 s; "
             f"start {start} s and duration {duration} s were asked for"
         )
     if start >= info.duration or end > info.duration + END_TOLERANCE:
         raise AudioError(
-            f"{path} lasts {info.duration:.3f} s, but a span from {start:.3f} to {end:.3f} s was asked for"
+            f"{name} lasts {info.duration:.3f} s, but a span from {start:.3f} to {end:.3f} s was asked for"
         )
     return min(end, info.duration)
 
@@ -154,7 +165,7 @@ def _resampled(blocks: Iterator[Samples], rate: int) -> Iterator[Samples]:
     yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 
 
-def _finite(blocks: Iterator[Samples], path: Path, first: int, rate: int) -> Iterator[Samples]:
+def _finite(blocks: Iterator[Samples], name: str, first: int, rate: int) -> Iterator[Samples]:
     """Pass blocks on; refuse NaN and infinite samples, which would spread over the whole result."""
     position = first
     for block in blocks:
@@ -162,7 +173,7 @@ def _finite(blocks: Iterator[Samples], path: Path, first: int, rate: int) -> Ite
         if not finite.all():
             seconds = (position + int(finite.argmin())) / rate
             raise AudioError(
-                f"{path} holds a NaN or infinite sample at {seconds:.3f} s; repair or leave out the recording"
+                f"{name} holds a NaN or infinite sample at {seconds:.3f} s; repair or leave out the recording"
             )
         position += len(block)
         yield block

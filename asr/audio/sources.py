@@ -6,10 +6,10 @@ import struct
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from io import FileIO
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import av
 import numpy as np
@@ -33,13 +33,6 @@ END_TOLERANCE = 0.1
 _SHORTFALL = 0.01
 # Seconds decoded before the wanted frame, for a lossy decoder to settle.
 _PREROLL = 0.5
-# What is taken for audio in a folder; a file that is named itself may end as it likes.
-# fmt: off
-AUDIO_ENDINGS = frozenset({
-    ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".g722", ".m4a", ".mka", ".mkv", ".mov", ".mp3", ".mp4",
-    ".oga", ".ogg", ".opus", ".wav", ".webm", ".wma",
-})
-# fmt: on
 # Formats without a header, which only the file's ending can tell.
 _RAW_FORMATS = {".g722": "g722"}
 # libsndfile 1.2 reads these in one go only: each further read seeks, and that breaks an mp3 for up to 40 ms, loses the
@@ -47,6 +40,8 @@ _RAW_FORMATS = {".g722": "g722"}
 _INEXACT = ("MPEG", "VORBIS")
 # libsndfile's way to say that it does not know the length.
 _UNKNOWN_FRAMES = 1 << 62
+# What a playlist that poses as a recording may open: nothing, where its bytes came from anybody.
+_NO_PROTOCOL = {"protocol_whitelist": "none"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +64,11 @@ def falls_short(decoded: float, promised: float) -> bool:
     return decoded < promised - max(END_TOLERANCE, _SHORTFALL * promised)
 
 
-def cut_short(path: Path, promised: float, decoded: float, fault: str = "") -> AudioError:
+def cut_short(name: str, promised: float, decoded: float, fault: str = "") -> AudioError:
     """The error that names both durations, in seconds, and the decoder's reason if there is one."""
     reason = f" ({fault})" if fault else ""
     return AudioError(
-        f"{path} is cut short or damaged: its header promises {promised:.2f} s, but only {decoded:.2f} s can be "
+        f"{name} is cut short or damaged: its header promises {promised:.2f} s, but only {decoded:.2f} s can be "
         f"decoded{reason}; copy or export it again"
     )
 
@@ -89,48 +84,57 @@ class Source(Protocol):
         ...
 
 
+def name_of(recording: Path | bytes) -> str:
+    """What messages call a recording."""
+    return "the recording" if isinstance(recording, bytes) else str(recording)
+
+
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
-    """Open a recording with the library that reads it."""
+def open_source(recording: Path | bytes) -> Iterator[Source]:
+    """Open a recording, a file or a file's content, with the library that reads it."""
+    name = name_of(recording)
     with ExitStack() as stack:
+        handle: BinaryIO
         try:
             # Unbuffered, because libsndfile goes on where this handle stands. It gets no name: it would believe it.
-            handle = stack.enter_context(path.open("rb", buffering=0))
+            handle = BytesIO(recording) if isinstance(recording, bytes) else recording.open("rb", buffering=0)
         except OSError as error:
-            raise AudioError(f"{path} cannot be read: {error.strerror}") from None
-        if path.stat().st_size == 0:
-            raise AudioError(f"{path} is empty (0 bytes)")
-        _check_wav(handle, path)
+            raise AudioError(f"{name} cannot be read: {error.strerror}") from None
+        stack.enter_context(handle)
+        if (len(recording) if isinstance(recording, bytes) else recording.stat().st_size) == 0:
+            raise AudioError(f"{name} is empty (0 bytes)")
+        _check_wav(handle, name)
         try:
-            file = stack.enter_context(soundfile.SoundFile(handle.fileno(), closefd=False))
+            opened = handle if isinstance(recording, bytes) else handle.fileno()
+            file = stack.enter_context(soundfile.SoundFile(opened, closefd=False))
         except soundfile.LibsndfileError:
             file = None
         if file is None or file.subtype.startswith(_INEXACT) or file.frames >= _UNKNOWN_FRAMES:
-            yield _open_av(path)
+            yield _open_av(recording)
         elif file.frames == 0:
-            raise AudioError(f"{path} holds no sound: 0 samples")
+            raise AudioError(f"{name} holds no sound: 0 samples")
         else:
             yield SoundFileSource(file)
 
 
-def _check_wav(handle: FileIO, path: Path) -> None:
+def _check_wav(handle: BinaryIO, name: str) -> None:
     """Refuse a wav whose data ends before its header says so (libsndfile takes it as it is), and rewind."""
     size = handle.seek(0, 2)
     handle.seek(0)
     riff = handle.read(12)
     bytes_per_second = 0
     while riff[:4] == b"RIFF" and riff[8:] == b"WAVE" and len(chunk := handle.read(8)) == 8:
-        name, length = struct.unpack("<4sI", chunk)
+        kind, length = struct.unpack("<4sI", chunk)
         body = handle.tell()
-        if name == b"fmt ":
+        if kind == b"fmt ":
             bytes_per_second = int.from_bytes(handle.read(12)[8:], "little")
-        elif name == b"data":
+        elif kind == b"data":
             # A recorder that writes to a pipe leaves the greatest 31 or 32 bit number for "until the end".
             streamed = length & 0x7FFFFFFF >= 0x7FFFF000
             if not streamed and bytes_per_second:
                 promised, present = length / bytes_per_second, (size - body) / bytes_per_second
                 if falls_short(present, promised):
-                    raise cut_short(path, promised, present)
+                    raise cut_short(name, promised, present)
             break
         handle.seek(body + length + length % 2)
     handle.seek(0)
@@ -155,23 +159,26 @@ class SoundFileSource:
             self.fault = str(error)
 
 
-def _open_av(path: Path) -> AvSource:
+def _open_av(recording: Path | bytes) -> AvSource:
     try:
-        return AvSource(path)
+        return AvSource(recording)
     except (av.FFmpegError, ValueError) as error:
-        raise AudioError(f"{path} is no audio that libsndfile or PyAV can read: {_reason(error)}") from None
+        raise AudioError(
+            f"{name_of(recording)} is no audio that libsndfile or PyAV can read: {_reason(error)}"
+        ) from None
 
 
 class AvSource:
     """The best audio track of a file that PyAV reads; time starts at its first sample."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, recording: Path | bytes) -> None:
+        self.recording = recording
+        self.name = name_of(recording)
         self.fault = ""
         with self._track() as (container, stream):
             frame = next(container.decode(stream), None)
             if frame is None:
-                raise AudioError(f"{path} holds no sound: its audio track has 0 samples")
+                raise AudioError(f"{self.name} holds no sound: its audio track has 0 samples")
             self.origin = _time(frame)
         with self._track() as (container, stream):
             duration = self._duration(container, stream)
@@ -179,11 +186,15 @@ class AvSource:
 
     @contextmanager
     def _track(self) -> Iterator[tuple[Any, Any]]:
-        # The protocol is named, so that neither a name with a colon nor a playlist in disguise reaches the network.
-        with av.open(f"file:{self.path}", format=_RAW_FORMATS.get(self.path.suffix.lower())) as container:
+        if isinstance(self.recording, bytes):
+            opened = av.open(BytesIO(self.recording), options=_NO_PROTOCOL)
+        else:
+            # The protocol is named, so that neither a name with a colon nor a playlist in disguise reaches the network.
+            opened = av.open(f"file:{self.recording}", format=_RAW_FORMATS.get(self.recording.suffix.lower()))
+        with opened as container:
             stream = container.streams.best("audio")
             if stream is None:
-                raise AudioError(f"{self.path} has no audio track")
+                raise AudioError(f"{self.name} has no audio track")
             yield container, stream
 
     def _duration(self, container: Any, stream: Any) -> float:

@@ -21,6 +21,7 @@ from asr.cli import (
     models,
     pictures,
     pseudonymise,
+    serve,
     transcribe,
     understand,
     voices,
@@ -61,6 +62,7 @@ app = typer.Typer(
 )
 app.command("transcribe")(transcribe.transcribe)
 app.command("understand")(understand.understand)
+app.command("serve")(serve.serve)
 app.command("picture")(pictures.picture)
 app.command("label")(models.label)
 app.command("interpolate")(models.interpolate)

@@ -290,3 +290,12 @@ def test_ten_hours_are_streamed_in_the_memory_of_a_minute(tmp_path: Path) -> Non
         return most
 
     assert peak(36000) < 1.1 * peak(60)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "opus", "ogg", "mp3", "m4a", "webm"])
+def test_a_file_s_content_is_what_the_file_is(ending: str, tmp_path: Path, voice: Any, encode: Any) -> None:
+    path = encode(tmp_path / f"a.{ending}", voice(48000, 2.0, channels=2), 48000)
+    content = path.read_bytes()
+    assert probe(content) == probe(path)
+    np.testing.assert_array_equal(load_audio(content), load_audio(path))
+    np.testing.assert_array_equal(load_audio(content, 0.7, 0.9), load_audio(path, 0.7, 0.9))

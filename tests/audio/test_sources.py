@@ -168,3 +168,31 @@ def test_a_span_shorter_than_a_sample(second: Path) -> None:
 def test_silence_is_audio(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silence.wav", np.zeros(16000), 16000)
     assert not load_audio(tmp_path / "silence.wav").any()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"the recording is empty \(0 bytes\)"),
+        (b"these are my notes\n" * 100, "the recording is no audio that"),
+        (np.random.default_rng(0).bytes(20000), "the recording (is no audio that|has no audio track)"),
+    ],
+)
+def test_content_that_is_not_audio(content: bytes, message: str) -> None:
+    with pytest.raises(AudioError, match=message):
+        load_audio(content)
+
+
+def test_content_that_is_cut_short(second: Path) -> None:
+    with pytest.raises(AudioError, match=r"the recording is cut short .* promises 1.00 s, but only 0.50 s"):
+        load_audio(second.read_bytes()[:16044])
+
+
+def test_content_opens_no_other_file(second: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of files poses as a recording; of a list that lies on this disk PyAV reads what it names."""
+    monkeypatch.chdir(second.parent)
+    playlist = b"ffconcat version 1.0\nfile second.wav\n"
+    second.with_name("list.wav").write_bytes(playlist)
+    assert len(load_audio(second.with_name("list.wav"))) == SAMPLE_RATE
+    with pytest.raises(AudioError, match="the recording is no audio that"):
+        load_audio(playlist)
