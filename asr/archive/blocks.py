@@ -48,7 +48,7 @@ def cut(sources: Iterable[Source], block_seconds: float, least_seconds: float, w
     """
     block: Block = []
     filled = 0.0
-    with closing(read_ahead(_measured, sources, workers=workers, depth=64 * workers)) as items:
+    with closing(read_ahead(lambda source: [_measured(source)], sources, workers=workers, depth=64 * workers)) as items:
         for item in items:
             block.append(item)
             filled += max(item.seconds, least_seconds) if item.seconds else 0.0

@@ -105,7 +105,7 @@ def marks(sources: Iterable[Source], digest: str, workers: int) -> Generator[Mar
             del line["audio"]
         return Mark(_file_sha256(str(path)), _sha256(json.dumps([digest, line], sort_keys=True).encode()))
 
-    return read_ahead(mark, sources, workers=workers, depth=16 * workers)
+    return read_ahead(lambda source: [mark(source)], sources, workers=workers, depth=16 * workers)
 
 
 def head(source: Source) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def sweep(
     details |= {
         name: {"name": path.name, "sha256": sha256_of(path)} for name, path in (("base", base), ("model", adapted))
     }
-    details |= _consent_details(consent is None, refused)
+    details |= consent_details(consent is None, refused)
     with open_record().during("train", why=why, manifests=[dialect, standard], details=details) as outcome:
         found = score_shares(
             tight,
