@@ -56,7 +56,7 @@ def config(tiny_whisper: Whisper, corpus: Path, tmp_path: Path) -> TrainConfig:
         DataConfig((str(corpus),), batch_seconds=2.0, workers=0),
         str(tmp_path / "run"),
         optim=OptimOptions(lr=1e-2, warmup_steps=0),
-        trainer=TrainerOptions(max_steps=1, accelerator="cpu"),
+        trainer=TrainerOptions(max_steps=1, accelerator="cpu", precision="32-true"),
     )
 
 
@@ -121,7 +121,16 @@ def test_every_key_arrives(config: TrainConfig, corpus: Path, monkeypatch: pytes
         config,
         adapter=AdapterConfig("decoder_only"),
         augment=AugmentConfig(speeds=(1.1,), noise=0.7, time_masks=5),
-        data=DataConfig((str(corpus),), (2.0,), (str(corpus),), 7.0, 3, (0.2, 0.4), 0.6, 0.3),
+        data=DataConfig(
+            (str(corpus),),
+            weights=(2.0,),
+            dev=(str(corpus),),
+            batch_seconds=7.0,
+            workers=3,
+            margin=(0.2, 0.4),
+            timestamps=0.6,
+            tags=0.3,
+        ),
         resume=config.run,
         seed=5,
     )

@@ -88,6 +88,7 @@ def stitched(end: End, parts: Sequence[tuple[float, Transcript]], threshold: flo
         likeliest = max(scores, key=lambda label: scores[label], default=UNKNOWN)
         heard = likeliest if scores.get(likeliest, 0.0) >= threshold else UNKNOWN
     texts = [part.text for _, part in parts if part.segments]
+    ends = [*(start for start, _ in parts[1:]), end.duration]
     whole = Transcript(
         id=end.id,
         text=" ".join(texts),
@@ -97,7 +98,7 @@ def stitched(end: End, parts: Sequence[tuple[float, Transcript]], threshold: flo
         segments=tuple(
             # What is rounded must not reach into the next window.
             replace(segment, start=start + segment.start, end=min(start + segment.end, following))
-            for (start, part), (following, _) in zip(parts, [*parts[1:], (end.duration, None)], strict=True)
+            for (start, part), following in zip(parts, ends, strict=False)
             for segment in part.segments
         ),
         dialect_scores=scores,

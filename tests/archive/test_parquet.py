@@ -19,9 +19,9 @@ def test_a_table_holds_what_the_lines_hold(archive: Path, settings: Settings, tm
     write_parquet(tmp_path / "x.jsonl", tmp_path / "x.parquet")
     table = read_table(tmp_path / "x.parquet")
     lines = [json.loads(text) for text in (tmp_path / "x.jsonl").read_text("utf-8").splitlines()]
-    for row, line in zip(table.to_pylist(), lines, strict=True):
+    for row, line in zip(table.to_pylist(maps_as_pydicts="strict"), lines, strict=True):
         for key, value in line.items():
-            assert (dict(row[key]) if key.endswith("scores") else row[key]) == value
+            assert row[key] == value
         assert (row["error"] is None) == ("error" not in line)
 
 
