@@ -129,7 +129,6 @@ def test_what_fails_is_said_in_a_sentence_and_the_rest_goes_on(
     run_tiny, talks: Path, manifest: Path, tmp_path: Path
 ) -> None:  # type: ignore[no-untyped-def]
     (talks / "empty.wav").touch()
-    soundfile.write(talks / "long.wav", np.zeros(8000 * 40), 8000)
     row = {"text": "", "language": "fr"}
     with manifest.open("a") as handle:
         for line in (
@@ -145,10 +144,9 @@ def test_what_fails_is_said_in_a_sentence_and_the_rest_goes_on(
     assert files(tmp_path / "out") == ["a.txt", "b.txt", "c.txt", "more/a.txt", "spk1/one.txt", "three.txt", "two.txt"]
     assert files(tmp_path / "here") == []
     *failures, summary = stderr.splitlines()
-    assert summary.startswith("7 transcribed, 6 failed (3 audio, 2 manifest, 1 other); ")
+    assert summary.startswith("7 transcribed, 5 failed (2 audio, 2 manifest, 1 other); ")
     sentences = (
         f"failed: {talks / 'empty.wav'} is empty (0 bytes)",
-        f"failed: {talks / 'long.wav'} lasts 40.00 s",
         "failed: not JSON: expecting property name enclosed in double quotes at column 2; write one object per line "
         f"({manifest}:3)",
         "failed: fragment id '../../escape' cannot name a file",
