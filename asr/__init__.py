@@ -5,6 +5,7 @@ What a user calls is importable from here, and loaded when it is first asked for
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from asr.inference.transcriber import Transcriber
     from asr.model.checkpoint import load_checkpoint
     from asr.transcript import Transcript
+
+# Since 1.29 onnxruntime, which tracks pitch and detects speech here, sends its maker events and a device's id unless it
+# is told not to before it is loaded. Nothing of a machine that hears people's voices goes anywhere.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __all__ = ["Fragment", "Transcriber", "Transcript", "load_checkpoint", "read_manifest"]
 

@@ -1,7 +1,9 @@
 """The package's front: what a user calls is there, and nothing heavy is loaded before it is asked for."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +46,13 @@ def test_module_runs_as_a_command() -> None:
     done = subprocess.run([sys.executable, "-m", "asr", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "Usage: asr" in done.stdout
+
+
+def test_nothing_tells_others_what_it_is_used_for(tmp_path: Path) -> None:
+    # Without asr's word against it, onnxruntime leaves a device's id and what it wants to send in these folders.
+    code = "import asr, numpy; from asr.prosody import track; track(numpy.zeros(16000, 'float32'))"
+    environment = os.environ | {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.rglob("*")] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -123,6 +124,12 @@ def load(voices: Path, whisper: Whisper, rows: slice) -> Batch:
     return BatchLoader(Labeller(whisper), BatchOptions(speeds=(1.0,)))[Draw(fragments, None, 3)]
 
 
+def attach(task: TranscriptionTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let it run as in one process, without a log."""
+    monkeypatch.setattr(task, "log", lambda *_, **__: None)
+    monkeypatch.setattr(task, "_trainer", SimpleNamespace(world_size=1))
+
+
 def test_the_joint_loss_is_the_texts_plus_each_heads_by_weight(
     tiny_whisper: Whisper, voices: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,7 +141,7 @@ def test_the_joint_loss_is_the_texts_plus_each_heads_by_weight(
     weights = (1.5, 0.5)
     joint = TranscriptionTask(model, OptimOptions(), None, 10, HeadOptions(intonation=0.3), {"intonation": weights})
     for task in (alone, joint):
-        monkeypatch.setattr(task, "log", lambda *_, **__: None)
+        attach(task, monkeypatch)
     window = batch.num_samples + batch.margin
     audio = functional.pad(batch.audio, (0, int(window.max()) - batch.audio.shape[1]))
     with torch.no_grad():
@@ -154,7 +161,7 @@ def test_a_batch_without_a_label_teaches_the_heads_nothing(
     model = DialectWhisper(tiny_whisper, "tight")
     model.set_heads({"intonation": HeadSpec(("question", "statement"))})
     task = TranscriptionTask(model, OptimOptions(), None, 10, HeadOptions(intonation=1.0), {"intonation": (1.0, 1.0)})
-    monkeypatch.setattr(task, "log", lambda *_, **__: None)
+    attach(task, monkeypatch)
     task.training_step(load(voices, tiny_whisper, slice(0, 1)), 0).backward()
     gradients = [parameter.grad for parameter in model.heads.parameters()]
     # They are there, as DDP asks for, and all zero.
