@@ -107,9 +107,12 @@ def _emphasis(words: Sequence[str], entries: Sequence[str]) -> tuple[tuple[int, 
     found: list[int] = []
     lost = []
     for entry in entries:
-        place = _find(words, [entry], 1)
-        if place is None and (numbered := _OCCURRENCE.fullmatch(entry.strip())):
+        place = None
+        # A word may be written like that itself.
+        if entry not in words and (numbered := _OCCURRENCE.fullmatch(entry.strip())):
             place = _find(words, [numbered[1]], int(numbered[2]))
+        if place is None:
+            place = _find(words, [entry], 1)
         if place is None:
             lost.append(entry)
         elif place not in found:
