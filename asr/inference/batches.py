@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
@@ -107,11 +107,13 @@ class Pool(Generic[Item]):
     Args:
         batch: Most length of a batch: its longest item's, times its items.
         capacity: Length from which on the pool is full.
+        equal: Whether all items of a batch must have one length.
     """
 
-    def __init__(self, batch: int, capacity: int) -> None:
+    def __init__(self, batch: int, capacity: int, *, equal: bool = False) -> None:
         self.batch = batch
         self.capacity = capacity
+        self.equal = equal
         self._waiting: list[tuple[int, Item]] = []
         self._length = 0
 
@@ -140,6 +142,8 @@ class Pool(Generic[Item]):
         drawn: list[int] = []
         longest = oldest
         for index in by_likeness:
+            if self.equal and self._waiting[index][0] != oldest:
+                break
             longest = max(longest, self._waiting[index][0])
             if drawn and longest * (len(drawn) + 1) > self.batch:
                 break
@@ -149,6 +153,48 @@ class Pool(Generic[Item]):
         self._waiting = [entry for index, entry in enumerate(self._waiting) if index not in taken]
         self._length -= sum(length for length, _ in batch)
         return [item for _, item in batch]
+
+
+class Overlap(Generic[Item, Result]):
+    """Calls a function in threads, some calls at a time; what they return comes in the order of the calls.
+
+    Args:
+        work: The function.
+        threads: Calls at a time; a single one is made in the caller's thread.
+        begin: Called first in every thread.
+    """
+
+    def __init__(self, work: Callable[[Item], Result], threads: int, begin: Callable[[], None]) -> None:
+        self._work = work
+        self._threads = threads
+        self._begin = begin
+        self._ahead: deque[Future[Result]] = deque()
+
+    def __enter__(self) -> Overlap[Item, Result]:
+        if self._threads == 1:
+            self._begin()
+        else:
+            self._executor = ThreadPoolExecutor(self._threads, "overlap", self._begin)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._threads > 1:
+            self._executor.shutdown(cancel_futures=True)
+
+    def put(self, item: Item) -> Iterator[Result]:
+        """Have ``item`` worked on; yield what is to be waited for first, lest work piles up."""
+        if self._threads == 1:
+            yield self._work(item)
+            return
+        self._ahead.append(self._executor.submit(self._work, item))
+        # One waits for the thread that is free next.
+        if len(self._ahead) > self._threads + 1:
+            yield self._ahead.popleft().result()
+
+    def rest(self) -> Iterator[Result]:
+        """Wait for all."""
+        while self._ahead:
+            yield self._ahead.popleft().result()
 
 
 def in_order(numbered: Iterable[tuple[int, Result]]) -> Generator[Result, None, None]:

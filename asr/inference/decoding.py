@@ -64,6 +64,11 @@ class DecodeOptions:
                 f"beam_size {self.beam_size}"
             )
 
+    def with_tag(self, tag: str) -> str | None:
+        """The text in the prompt's slot, a dialect's tag in it; None for none."""
+        # The tag at the end: there it stood in training, and a long prompt is cut at its beginning.
+        return f"{(self.prompt or '').strip()} {tag}".strip() or None
+
     def step(self, name: str) -> DecodeOptions:
         """The options of one of `fallback`'s steps."""
         if name == "beam":
@@ -159,8 +164,7 @@ def decode(
             language=language,
             beam_size=options.beam_size,
             temperature=options.temperature,
-            # The tag at the end: there it stood in training, and a long prompt is cut at its beginning.
-            prompt=f"{(options.prompt or '').strip()} {tag}".strip() or None,
+            prompt=options.with_tag(tag),
             sample_len=options.max_tokens,
             without_timestamps=True,
             fp16=False,

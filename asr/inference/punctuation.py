@@ -109,8 +109,29 @@ def question_log_odds(model: DialectWhisper, encoded: Encoded, texts: Sequence[s
     last = torch.tensor([len(row) - 1 for row in rows], device=model.device)
     hidden = model.decode(tokens, encoded)[torch.arange(len(rows), device=model.device), last]
     scores = model.logits(hidden)
-    question, statement = (scores[:, _beginnings(tokenizer, mark.strip())].logsumexp(-1) for mark in _marks(language))
+    question, statement = (scores[:, ids].logsumexp(-1) for ids in mark_tokens(tokenizer, language))
     return [float(odds) for odds in question - statement]
+
+
+def mark_tokens(tokenizer: Tokenizer, language: str) -> tuple[list[int], list[int]]:
+    """The tokens that a question mark can begin with, and those of a full stop."""
+    question, statement = (_beginnings(tokenizer, mark.strip()) for mark in _marks(language))
+    return question, statement
+
+
+def tokens_of_words(tokenizer: Tokenizer, tokens: Sequence[int], text: str) -> int:
+    """How many of its tokens a text needs up to its last word; the next one may be the final mark.
+
+    Args:
+        tokenizer: That made the text.
+        tokens: Of the text.
+        text: With a word at least, as decoded and stripped.
+    """
+    words = _parts(text).words
+    count = len(tokens)
+    while count > 1 and len(tokenizer.decode(list(tokens[: count - 1])).strip()) >= len(words):
+        count -= 1
+    return count
 
 
 def _beginnings(tokenizer: Tokenizer, mark: str) -> list[int]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.special import expit
-from whisper.decoding import DecodingResult
 from whisper.tokenizer import get_tokenizer
 
 from asr.audio import SAMPLE_RATE, Samples
@@ -21,22 +21,23 @@ from asr.corpus.dialects import goes_with, implied_language, tag_fault
 from asr.errors import AsrError, ConfigError
 from asr.expressions import Lexicon, read_lexicon
 from asr.fragment import Fragment
-from asr.inference.batches import BATCH_SECONDS, WORKERS, Pool, in_order, read_ahead
+from asr.inference.batches import BATCH_SECONDS, WORKERS, Overlap, Pool, in_order, read_ahead
 from asr.inference.bias import ExpressionBias
 from asr.inference.clips import Audio, Clip, End, read_clips
-from asr.inference.decoding import DecodeOptions, decode, detect_language
+from asr.inference.decoding import DecodeOptions
+from asr.inference.engine import Decoded, Engine
+from asr.inference.engines import open_engine
 from asr.inference.fallback import decode_again
 from asr.inference.heads import NOTHING, Answer, answers
-from asr.inference.punctuation import has_words, punctuated, question_log_odds
+from asr.inference.punctuation import has_words, punctuated
 from asr.inference.speech import SpeechOptions
 from asr.inference.stitch import Assembly
 from asr.inference.understanding import Understanding, understand
 from asr.inference.windows import WINDOWS
-from asr.inference.words import word_times
 from asr.intent.model import IntentModel
-from asr.model.checkpoint import Checkpoint, load_checkpoint
+from asr.model.checkpoint import Checkpoint
 from asr.model.features import MAX_SAMPLES
-from asr.model.heads import HEAD_NAMES, HeadName, HeadSpec
+from asr.model.heads import HEAD_NAMES, Fusion, HeadName, HeadSpec
 from asr.model.network import Encoded
 from asr.prosody import FRAME_RATE, emphasised, final_contour, prominence, track
 from asr.transcript import Punctuation, Segment, Transcript, Word
@@ -55,7 +56,10 @@ class Transcriber:
     A fragment of at most 30 s is heard as it was cut. In everything else speech is looked for, and heard in windows.
 
     Args:
-        checkpoint: A loaded checkpoint, or what `load_checkpoint` takes: a ``.pt`` file, or a base model's name.
+        checkpoint: A loaded checkpoint, or what `asr.inference.engines.open_engine` takes: a ``.pt`` file, the folder
+            of an export, or a base model's name.
+        engine: What runs it: ``torch``, ``ctranslate2`` (the folder of such an export), or ``auto``: the latter for its
+            exports, the former for all else.
         device: ``cpu``, ``cuda``, ``cuda:1`` …; ``auto`` is the first GPU if there is one, and where its weights
             already are for a loaded checkpoint. Another device moves a loaded checkpoint's model.
         batch_seconds: Most seconds of encoder window decoded at once: 30 per item in a padded window, the item's own
@@ -67,25 +71,31 @@ class Transcriber:
         words: Whether to tell when each word was said, and which ones the voice lifts: one more pass of the decoder.
         speech: What counts as speech in a recording. None looks for none: a recording is heard like a fragment, and
             refused if it is longer than 30 s.
+        replicas: Batches that are heard at a time; chosen from the cores when None.
+        threads: Processor threads of each of these; chosen from the cores when None.
 
     Attributes:
-        checkpoint: The loaded checkpoint.
+        checkpoint: The loaded checkpoint; of an engine other than torch its model has no decoder.
+        engine: What runs it.
         languages: The codes of the languages that the model knows.
         lexicon: The loaded lexicon, or None.
         heads: What is told beside the text, and how each of these is.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded.
+        MissingExtraError: The engine is not installed.
         WeightsError: The base model is found nowhere.
         ManifestError: The lexicon cannot be read; a broken line is named.
-        ConfigError: The device, ``batch_seconds`` or ``workers`` cannot work, the model does not know the lexicon's
-            language, or was not taught the tag that is to be told of everything.
+        ConfigError: The engine, the device, ``batch_seconds`` or a number of threads cannot work, the model does not
+            know the lexicon's language, or was not taught the tag that is to be told of everything, or the engine
+            cannot search like that.
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint | str | Path,
         *,
+        engine: str = "auto",
         device: str = "auto",
         batch_seconds: float = BATCH_SECONDS,
         options: DecodeOptions | None = None,
@@ -93,6 +103,8 @@ class Transcriber:
         lexicon: Lexicon | str | Path | None = None,
         words: bool = False,
         speech: SpeechOptions | None = SpeechOptions(),  # noqa: B008  it is frozen
+        replicas: int | None = None,
+        threads: int | None = None,
     ) -> None:
         if not 0 < batch_seconds < float("inf"):
             raise ConfigError(f"batch_seconds must be a number of seconds above 0, found {batch_seconds}")
@@ -105,16 +117,18 @@ class Transcriber:
         self.speech = speech
         # Before the model, which takes longer.
         self.lexicon = lexicon if lexicon is None or isinstance(lexicon, Lexicon) else read_lexicon(lexicon)
-        if not isinstance(checkpoint, Checkpoint):
-            checkpoint = load_checkpoint(checkpoint, _find_device(device))
-        elif device != "auto":
-            checkpoint.model.to(_find_device(device))
-        self.checkpoint = checkpoint
-        self._model = checkpoint.model
+        self.engine: Engine = open_engine(checkpoint, engine, device, replicas=replicas, threads=threads)
+        self.checkpoint = Checkpoint(self.engine.model, self.engine.info)
+        self._model = self.engine.model
+        if not self.engine.steered and (self.options.temperature or (self.lexicon is not None and self.options.bias)):
+            raise ConfigError(
+                f"the engine {self.engine.name} can neither be led to a lexicon's expressions nor draw tokens at "
+                "random; choose the engine torch, or a bias and a temperature of 0"
+            )
         # BCP 47 tags are the same in any case.
-        self._tags = {tag.lower(): tag for tag in checkpoint.info.tags}
+        self._tags = {tag.lower(): tag for tag in self.engine.info.tags}
         if self.options.tag not in _TAG_MODES and self.options.tag.lower() not in self._tags:
-            taught = f"it was taught {', '.join(checkpoint.info.tags)}" if self._tags else "it was taught none"
+            taught = f"it was taught {', '.join(self.engine.info.tags)}" if self._tags else "it was taught none"
             raise ConfigError(
                 f"tag {self.options.tag!r} cannot be told: the checkpoint was not taught it ({taught}); choose "
                 f"{', '.join(_TAG_MODES)} or one of those, or train with data.tags above 0"
@@ -235,26 +249,34 @@ class Transcriber:
                 yield number, error
 
         batch = round(self.batch_seconds * SAMPLE_RATE)
-        pool: Pool[Clip] = Pool(batch, _POOLED_BATCHES * batch)
+        pool: Pool[Clip] = Pool(batch, _POOLED_BATCHES * batch, equal=not self.engine.masks)
         assembly = Assembly(self.heads["dialect"].threshold if "dialect" in self.heads else None)
         # Whatever their length, clips that are being read take no more memory than those in the pool may.
         depth = max(2 * self.workers, _POOLED_BATCHES * batch // MAX_SAMPLES)
-        for number, part in self._in_one_language(
-            read_ahead(load, enumerate(items), workers=self.workers, depth=depth)
+        parts = self._in_one_language(read_ahead(load, enumerate(items), workers=self.workers, depth=depth))
+        threads = self.engine.threads
+        with (
+            _torch_threads(threads),
+            Overlap(self._hear, self.engine.replicas, lambda: torch.set_num_threads(threads)) as overlap,
         ):
-            if not isinstance(part, Clip):
-                yield from assembly.end(number, part)
-                continue
-            assembly.expect(part)
-            pool.add(part, self._window_samples(part))
-            if pool.full:
-                yield from assembly.add(self._hear(pool.draw()))
-        while pool:
-            yield from assembly.add(self._hear(pool.draw()))
+            for number, part in parts:
+                if not isinstance(part, Clip):
+                    yield from assembly.end(number, part)
+                    continue
+                assembly.expect(part)
+                pool.add(part, self._window_samples(part))
+                if pool.full:
+                    for heard in overlap.put(pool.draw()):
+                        yield from assembly.add(heard)
+            while pool:
+                for heard in overlap.put(pool.draw()):
+                    yield from assembly.add(heard)
+            for heard in overlap.rest():
+                yield from assembly.add(heard)
 
     def _window_samples(self, clip: Clip) -> int:
         """Samples that the encoder sees for a clip."""
-        return int(self._model.window_samples(torch.tensor(len(clip.samples))))
+        return self.engine.window_samples(len(clip.samples))
 
     def _in_one_language(
         self, parts: Iterable[tuple[int, Clip | End | AsrError]]
@@ -282,22 +304,19 @@ class Transcriber:
 
     def _spoken(self, clips: list[Clip]) -> str:
         """The language of most of the seconds of some clips."""
-        with torch.inference_mode(), self._precision():
-            found = detect_language(self._model, self._encode(clips))
+        batches = [clips] if self.engine.masks else [[clip] for clip in clips]
+        with torch.inference_mode(), self.engine.hearing():
+            found = [one for batch in batches for one in self.engine.detect_language(self._encode(batch))]
         seconds: Counter[str] = Counter()
         for clip, language in zip(clips, found, strict=True):
             seconds[language] += len(clip.samples)
         return max(seconds, key=lambda language: seconds[language])
 
-    def _precision(self) -> torch.autocast:
-        # Half precision is for the GPU; on a CPU it would be slower.
-        return torch.autocast("cuda", torch.float16, enabled=self._model.device.type == "cuda")
-
     def _hear(self, clips: list[Clip]) -> list[tuple[Clip, Transcript]]:
         """Transcribe a batch: one encoder pass, one search per language, dialect told, and lexicon or none."""
         heard = []
         try:
-            with torch.inference_mode(), self._precision():
+            with torch.inference_mode(), self.engine.hearing():
                 encoded = self._encode(clips)
                 languages = self._languages(clips, encoded)
                 told = self._ask_heads(clips, encoded, languages)
@@ -315,7 +334,7 @@ class Transcriber:
                         told[row] if has_words(result.text) else dict.fromkeys(told[row], NOTHING)
                         for row, result in zip(rows, results, strict=True)
                     ]
-                    marks = self._punctuate(part, results, answered, language)
+                    marks = [self._punctuate(*of) for of in zip(results, answered, strict=True)]
                     words = self._words(chosen, part, language, results)
                     heard += [
                         (clip, _transcript(clip, result, steps[row], answered[row], marks[row], words[row], lexicon))
@@ -330,39 +349,43 @@ class Transcriber:
 
     def _decode(
         self, clips: list[Clip], encoded: Encoded, language: str, bias: ExpressionBias | None, tag: str
-    ) -> tuple[list[DecodingResult], list[tuple[str, ...]]]:
+    ) -> tuple[list[Decoded], list[tuple[str, ...]]]:
         """The text of each clip, and in what other ways it was decoded again; what is dropped has none."""
+        marks = self._fusion is not None
 
-        def again(rows: list[int], step: str) -> list[DecodingResult]:
+        def again(rows: list[int], step: str) -> list[Decoded]:
             options = self.options.step(step)
             # What is drawn at random must not depend on what else is in the batch.
             groups = [[row] for row in rows] if options.temperature else [rows]
             return [
                 result
                 for group in groups
-                for result in decode(
-                    self._model, encoded.select([windows[row] for row in group]), language, options, bias, tag
+                for result in self.engine.decode(
+                    encoded.select([windows[row] for row in group]), language, options, bias, tag, marks
                 )
             ]
 
-        results = decode(self._model, encoded, language, self.options, bias, tag)
+        results = self.engine.decode(encoded, language, self.options, bias, tag, marks)
         # A person has cut a fragment, and somebody may count what a model makes of it.
         windows = [row for row, clip in enumerate(clips) if not clip.whole]
-        chosen, taken = decode_again([results[row] for row in windows], self.options.fallback, again)
+        fallback = self.options.fallback
+        if not self.engine.steered:
+            fallback = replace(fallback, steps=tuple(step for step in fallback.steps if step != "temperature"))
+        chosen, taken = decode_again([results[row] for row in windows], fallback, again)
         steps: list[tuple[str, ...]] = [() for _ in clips]
         for row, result, names in zip(windows, chosen, taken, strict=True):
-            results[row], steps[row] = replace(result, text="", tokens=[]) if "drop" in names else result, names
+            results[row], steps[row] = replace(result, text="", tokens=()) if "drop" in names else result, names
         return results, steps
 
     def _words(
-        self, clips: list[Clip], encoded: Encoded, language: str, results: list[DecodingResult]
+        self, clips: list[Clip], encoded: Encoded, language: str, results: list[Decoded]
     ) -> list[tuple[Word, ...]]:
         """The words of each clip, with what the voice does on them; none where they are not wanted."""
         if not self.words:
             return [()] * len(clips)
         # Whole frames: what follows the last one may be the margin.
         frames = [max(1, len(clip.samples) * FRAME_RATE // SAMPLE_RATE) for clip in clips]
-        found = word_times(self._model, encoded, frames, [result.tokens for result in results], language)
+        found = self.engine.word_times(encoded, frames, results, language)
         return [_weighed(words, clip.samples) for words, clip in zip(found, clips, strict=True)]
 
     def _ask_heads(self, clips: list[Clip], encoded: Encoded, languages: list[str]) -> list[dict[HeadName, Answer]]:
@@ -380,23 +403,19 @@ class Transcriber:
                 dialects = [given or answer.label for given, answer in zip(dialects, found, strict=True)]
         return told
 
-    def _punctuate(
-        self, encoded: Encoded, results: list[DecodingResult], told: list[dict[HeadName, Answer]], language: str
-    ) -> list[Punctuation | None]:
-        """The final mark of each text, where the voice has a say in it."""
-        found: list[Punctuation | None] = [None] * len(results)
-        fusion = self._model.head("intonation").spec.fusion if "intonation" in self.heads else None
-        rows = [row for row, answer in enumerate(told) if fusion is not None and answer["intonation"].scores]
-        if fusion is None or not rows:
-            return found
-        texts = [results[row].text for row in rows]
-        odds = question_log_odds(self._model, encoded.select(rows), texts, language)
-        for row, words in zip(rows, odds, strict=True):
-            voice = told[row]["intonation"].scores.get("question", 0.0)
-            chance = fusion.p_question(words, voice)
-            mark = "?" if chance >= fusion.threshold else "."
-            found[row] = Punctuation(mark, chance, float(expit(words)), voice)
-        return found
+    @property
+    def _fusion(self) -> Fusion | None:
+        """How a text's final mark is chosen, if the voice has a say in it."""
+        return self._model.head("intonation").spec.fusion if "intonation" in self.heads else None
+
+    def _punctuate(self, result: Decoded, answered: dict[HeadName, Answer]) -> Punctuation | None:
+        """The final mark of a text, where the voice has a say in it."""
+        words, fusion = result.question_log_odds, self._fusion
+        if fusion is None or words is None or not answered["intonation"].scores:
+            return None
+        voice = answered["intonation"].scores.get("question", 0.0)
+        chance = fusion.p_question(words, voice)
+        return Punctuation("?" if chance >= fusion.threshold else ".", chance, float(expit(words)), voice)
 
     def _serves(self, language: str, clip: Clip) -> bool:
         """Whether there is a lexicon, and it serves the clip."""
@@ -417,25 +436,24 @@ class Transcriber:
         for row, clip in zip(audio.numpy(), clips, strict=True):
             row[: len(clip.samples)] = clip.samples
         device = self._model.device
-        num_samples = self._model.window_samples(torch.tensor(lengths)).to(device)
+        num_samples = torch.tensor([self._window_samples(clip) for clip in clips], device=device)
         return self._model.encode(*self._model.features(audio.to(device), num_samples))
 
     def _languages(self, clips: list[Clip], encoded: Encoded) -> list[str]:
         """The language of each clip, detected where it is not given."""
         unknown = [row for row, clip in enumerate(clips) if clip.language is None]
-        detected = iter(detect_language(self._model, encoded.select(unknown)) if unknown else ())
+        detected = iter(self.engine.detect_language(encoded.select(unknown)) if unknown else ())
         return [clip.language or next(detected) for clip in clips]
 
 
-def _find_device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+@contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    """Leave the caller as many threads of torch as there were."""
+    before = torch.get_num_threads()
     try:
-        # Whether it is there, only a tensor tells.
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device {name!r} cannot be used ({reason}); choose auto, cpu, cuda or cuda:N") from None
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _weighed(words: tuple[Word, ...], samples: Samples) -> tuple[Word, ...]:
@@ -448,7 +466,7 @@ def _weighed(words: tuple[Word, ...], samples: Samples) -> tuple[Word, ...]:
 
 def _transcript(
     clip: Clip,
-    result: DecodingResult,
+    result: Decoded,
     steps: tuple[str, ...],
     told: dict[HeadName, Answer],
     punctuation: Punctuation | None,

@@ -66,7 +66,7 @@ def word_times(
         jumps = _jumps(scores.float().cpu(), first)
         logits = model.logits(hidden[row, first : first + len(text)])[:, : tokenizer.eot]
         chances = logits.softmax(dim=-1)[range(len(text)), text].cpu().numpy()
-        found.append(tuple(_words(tokenizer, text, jumps, chances)))
+        found.append(tuple(words_of(tokenizer, text, jumps, chances)))
     return found
 
 
@@ -105,8 +105,15 @@ def _jumps(scores: Tensor, first: int) -> np.ndarray:
     return np.asarray(times[begins] / TOKENS_PER_SECOND)
 
 
-def _words(tokenizer: Tokenizer, text: Sequence[int], jumps: np.ndarray, chances: np.ndarray) -> Iterator[Word]:
-    """Put tokens together to words."""
+def words_of(tokenizer: Tokenizer, text: Sequence[int], jumps: np.ndarray, chances: np.ndarray) -> Iterator[Word]:
+    """Put tokens together to words; see `word_times`.
+
+    Args:
+        tokenizer: Of the text.
+        text: Its tokens, none but text.
+        jumps: Seconds at which each token begins, and the end token after them.
+        chances: The probability of each token.
+    """
     pieces, tokens = tokenizer.split_to_word_tokens([*text, tokenizer.eot])
     parts = [WordTiming(piece, list(ids), 0.0, 0.0, 0.0) for piece, ids in zip(pieces[:-1], tokens[:-1], strict=True)]
     if tokenizer.language in UNSEGMENTED:

@@ -16,6 +16,7 @@ from soxr import resample
 from asr import Transcriber
 from asr.importers.espeak import ESPEAK_SAMPLE_RATE, speak
 from asr.inference.decoding import DecodeOptions
+from asr.inference.engines.pytorch import TorchEngine
 from asr.model.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint
 from asr.model.heads import Fusion, HeadSpec
 from asr.model.network import DialectWhisper, Window
@@ -107,10 +108,8 @@ def test_a_dialect_that_is_heard_for_sure_is_told_to_the_decoder(transcriber: Tr
 def test_where_nothing_is_said_nothing_is_told(
     transcriber: Transcriber, monkeypatch: pytest.MonkeyPatch, voice: Voice
 ) -> None:
-    import asr.inference.transcriber as module
-
-    real = module.decode
-    monkeypatch.setattr(module, "decode", lambda *given: [replace(result, text="") for result in real(*given)])
+    real = TorchEngine.decode
+    monkeypatch.setattr(TorchEngine, "decode", lambda *given: [replace(result, text="") for result in real(*given)])
     found = transcriber.transcribe(voice(1.0), language="fr")
     assert (found.dialect, found.dialect_confidence, found.dialect_scores) == (UNKNOWN, 0.0, {})
     assert (found.intonation, found.p_question, found.punctuation) == (UNKNOWN, None, None)

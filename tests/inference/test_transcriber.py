@@ -18,7 +18,6 @@ import torch
 import whisper
 from whisper.model import Whisper
 
-import asr.inference.transcriber as module
 from asr import Transcriber
 from asr.audio import load_audio
 from asr.errors import AsrError, AudioError, CheckpointError, ConfigError, ManifestError
@@ -27,6 +26,8 @@ from asr.fragment import Fragment, read_numbered
 from asr.inference import clips as loading
 from asr.inference.clips import Clip
 from asr.inference.decoding import DecodeOptions
+from asr.inference.engine import Decoded
+from asr.inference.engines.pytorch import TorchEngine
 from asr.inference.fallback import Fallback
 from asr.model.checkpoint import Checkpoint, CheckpointInfo
 from asr.model.network import DialectWhisper
@@ -191,10 +192,10 @@ def test_silence_and_next_to_nothing_give_a_transcript(model: DialectWhisper, wi
 
 
 def test_where_nothing_is_heard_there_is_no_segment(model: DialectWhisper, monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(*arguments: object) -> list[whisper.DecodingResult]:
-        return [whisper.DecodingResult(audio_features=torch.zeros(0), language="fr", text="")]
+    def nothing(*arguments: object) -> list[Decoded]:
+        return [Decoded((), "", "fr", 0.0, 0.0, 1.0)]
 
-    monkeypatch.setattr(module, "decode", nothing)
+    monkeypatch.setattr(TorchEngine, "decode", nothing)
     heard = transcriber(model).transcribe(noise(1.0), language="fr")
     assert (heard.text, heard.segments, heard.duration) == ("", (), 1.0)
 
@@ -485,7 +486,7 @@ def test_too_little_memory_is_a_sentence(model: DialectWhisper, monkeypatch: pyt
     def full(*arguments: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB …")
 
-    monkeypatch.setattr(module, "decode", full)
+    monkeypatch.setattr(TorchEngine, "decode", full)
     with pytest.raises(AsrError, match="too little memory to decode 90 s at once; choose a smaller batch_seconds"):
         transcriber(model).transcribe(noise(1.0), language="fr")
 
@@ -608,12 +609,12 @@ def test_a_recording_has_one_language(model: DialectWhisper, speak: Speak, monke
     sound = conversation(speak, ((1, 3), (5, 12), (15, 22), (30, 45), (50, 65)), 70.0)
     asked = []
 
-    def detect(model: DialectWhisper, encoded: object) -> list[str]:
+    def detect(engine: TorchEngine, encoded: object) -> list[str]:
         rows = len(encoded.num_frames)  # type: ignore[attr-defined]
         asked.append(rows)
         return (["de"] + ["fr"] * rows)[:rows]
 
-    monkeypatch.setattr(module, "detect_language", detect)
+    monkeypatch.setattr(TorchEngine, "detect_language", detect)
     heard = of_recordings(model).transcribe(sound)
     # Most of the first half a minute of windows says French; nothing after it is asked.
     assert heard.language == "fr"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from whisper.timing import find_alignment
 from whisper.tokenizer import Tokenizer, get_tokenizer
 
-from asr.inference.words import _words, word_times
+from asr.inference.words import word_times, words_of
 from asr.model.network import DialectWhisper, Encoded
 from asr.transcript import Word
 
@@ -98,7 +98,7 @@ def _random() -> whisper.model.Whisper:
 def test_words_are_those_of_the_text(text: str) -> None:
     tokenizer = tokenizer_of("fr")
     ids = tokenizer.encode(text)
-    found = list(_words(tokenizer, ids, np.arange(len(ids) + 1.0), np.ones(len(ids)))) if ids else []
+    found = list(words_of(tokenizer, ids, np.arange(len(ids) + 1.0), np.ones(len(ids)))) if ids else []
     assert [word.text for word in found] == text.split()
     assert all(word.end > word.start for word in found)
 
@@ -106,5 +106,5 @@ def test_words_are_those_of_the_text(text: str) -> None:
 def test_without_spaces_words_are_the_tokens_and_marks_join_them() -> None:
     tokenizer = tokenizer_of("ja")
     ids = tokenizer.encode("今日は、雨。")
-    found = list(_words(tokenizer, ids, np.arange(len(ids) + 1.0), np.ones(len(ids))))
+    found = list(words_of(tokenizer, ids, np.arange(len(ids) + 1.0), np.ones(len(ids))))
     assert [word.text for word in found] == ["今日は、", "雨。"]
