@@ -124,12 +124,16 @@ def tokens_of_words(tokenizer: Tokenizer, tokens: Sequence[int], text: str) -> i
 
     Args:
         tokenizer: That made the text.
-        tokens: Of the text.
+        tokens: Of the text, and what is no text among them.
         text: With a word at least, as decoded and stripped.
     """
     words = _parts(text).words
     count = len(tokens)
-    while count > 1 and len(tokenizer.decode(list(tokens[: count - 1])).strip()) >= len(words):
+    while count > 1:
+        # A model may write the token of a language in the middle of a text.
+        before = tokenizer.decode([token for token in tokens[: count - 1] if token < tokenizer.eot]).strip()
+        if len(before) < len(words):
+            break
         count -= 1
     return count
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -134,18 +135,48 @@ class CTranslate2Engine:
         # In batches of one length, what is sayable depends on nothing but the fragment.
         most = sayable_tokens(self.model, encoded.states.shape[1] / FRAME_RATE)
         most = min(options.max_tokens or most, most)
+        beams = options.beam_size or 1
         results = self._decoder.generate(
             self._view(encoded),
             [prompt] * len(encoded.states),
-            beam_size=options.beam_size or 1,
-            # It gives the decoder half of this, or what the prompt leaves of it.
-            max_length=max(2 * most, most + len(prompt)),
+            beam_size=beams,
+            max_length=_max_length(most, prompt),
             return_scores=True,
             return_no_speech_prob=True,
-            return_logits_vocab=marks,
+            # A beam search keeps no scores of its steps.
+            return_logits_vocab=marks and beams == 1,
             suppress_tokens=list(_suppressed(tokenizer)),
         )
-        return [_decoded(tokenizer, language, result) for result in results]
+        decoded = [_decoded(tokenizer, language, result) for result in results]
+        if not marks:
+            return decoded
+        steps = [result.logits[0] for result in results] if beams == 1 else [[]] * len(results)
+        return [
+            replace(one, question_log_odds=self._question_log_odds(encoded.select([row]), tokenizer, one, own))
+            if has_words(one.text)
+            else one
+            for row, (one, own) in enumerate(zip(decoded, steps, strict=True))
+        ]
+
+    def _question_log_odds(
+        self, encoded: Encoded, tokenizer: Tokenizer, result: Decoded, steps: Sequence[object]
+    ) -> float:
+        """The odds after the last word, by the scores of the decoder's steps; without them, it goes there again."""
+        place = tokens_of_words(tokenizer, result.tokens, result.text)
+        if place >= len(steps):  # it was cut off there, or nothing was kept
+            # What is given after the start of the transcript is written again, step by step.
+            start = [*tokenizer.sot_sequence_including_notimestamps]
+            (further,) = self._decoder.generate(
+                self._view(encoded),
+                [[*start, *result.tokens[:place]]],
+                beam_size=1,
+                max_length=_max_length(place + 1, start),
+                return_logits_vocab=True,
+            )
+            steps = further.logits[0]
+        scores = torch.from_numpy(np.array(steps[place]))
+        question, statement = (scores[ids].logsumexp(-1) for ids in mark_tokens(tokenizer, result.language))
+        return float(question - statement)
 
     def word_times(
         self, encoded: Encoded, num_frames: Sequence[int], results: Sequence[Decoded], language: str
@@ -199,9 +230,6 @@ def _suppressed(tokenizer: Tokenizer) -> tuple[int, ...]:
 def _decoded(tokenizer: Tokenizer, language: str, result: Any) -> Decoded:
     tokens = tuple(result.sequences_ids[0])
     text = tokenizer.decode([token for token in tokens if token < tokenizer.eot]).strip()
-    odds = None
-    if result.logits and has_words(text):
-        odds = _question_log_odds(tokenizer, language, tokens, text, result.logits[0])
     return Decoded(
         tokens=tokens,
         text=text,
@@ -210,18 +238,12 @@ def _decoded(tokenizer: Tokenizer, language: str, result: Any) -> Decoded:
         avg_logprob=result.scores[0] * len(tokens) / (len(tokens) + 1),
         no_speech_prob=result.no_speech_prob,
         compression_ratio=compression_ratio(text),
-        question_log_odds=odds,
     )
 
 
-def _question_log_odds(
-    tokenizer: Tokenizer, language: str, tokens: Sequence[int], text: str, steps: Sequence[object]
-) -> float:
-    """The odds at the step that followed the last word; see `asr.inference.punctuation.question_log_odds`."""
-    place = min(tokens_of_words(tokenizer, tokens, text), len(steps) - 1)
-    scores = torch.from_numpy(np.array(steps[place]))
-    question, statement = (scores[ids].logsumexp(-1) for ids in mark_tokens(tokenizer, language))
-    return float(question - statement)
+def _max_length(tokens: int, prompt: Sequence[int]) -> int:
+    """What lets the decoder write so many tokens: half of this, or what all of the prompt but its end leaves of it."""
+    return max(2 * tokens, tokens + len(prompt) - 1)
 
 
 def _jumps(alignments: Sequence[tuple[int, int]]) -> np.ndarray:
