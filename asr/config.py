@@ -203,6 +203,9 @@ class TranscribeConfig:
     output: str | None = None
     language: str | None = None
     dialect: str | None = None
+    engine: str = "auto"
+    replicas: int | None = None
+    threads: int | None = None
     device: str = "auto"
     batch_seconds: float = BATCH_SECONDS
     workers: int = WORKERS

@@ -213,6 +213,7 @@ def test_a_transcription_as_a_command_line() -> None:
         "--lexicon": "fr-CA.tsv",
         "--bias": "0.5",
         "--tag": "auto",
+        "--engine": "auto",
         "--runner": "local",
     }
     assert words[-5:-3] == ["--words", "--overwrite"]

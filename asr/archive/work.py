@@ -43,6 +43,9 @@ class Settings:
     bias: float = 0.0
     tag: str = "auto"
     words: bool = False
+    engine: str = "auto"
+    replicas: int | None = None
+    threads: int | None = None
     language: str | None = None
     dialect: str | None = None
 
@@ -57,12 +60,15 @@ class Settings:
 
         transcriber = Transcriber(
             self.model,
+            engine=self.engine,
             device=self.device,
             batch_seconds=self.batch_seconds,
             options=DecodeOptions(beam_size=self.beam_size, bias=self.bias, tag=self.tag),
             workers=self.workers,
             lexicon=self.lexicon,
             words=self.words,
+            replicas=self.replicas,
+            threads=self.threads,
         )
         transcriber.transcribe_many((), language=self.language, dialect=self.dialect).close()
         return transcriber
@@ -74,7 +80,7 @@ class Settings:
         """
         decisive = asdict(self) | {"format": _FORMAT, "model": _content(self.model)}
         decisive["lexicon"] = None if self.lexicon is None else _content(self.lexicon)
-        for name in ("device", "batch_seconds", "workers"):
+        for name in ("device", "batch_seconds", "workers", "replicas", "threads"):
             del decisive[name]
         return _sha256(json.dumps(decisive, sort_keys=True).encode())
 

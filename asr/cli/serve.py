@@ -28,6 +28,15 @@ def serve(
     ] = None,
     lexicon: Annotated[Path | None, typer.Option(help="A dialect's expressions (fr-CA.tsv).")] = None,
     beam_size: Annotated[int | None, typer.Option(min=1, help="Number of beams; without it, greedy.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="torch, ctranslate2 (for its exports: asr export), or auto: by what the model is.")
+    ] = "auto",
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Batches heard at a time by ctranslate2; by default one for each core.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads for each batch; by default all for torch, one for ctranslate2.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     upload_mb: Annotated[float, typer.Option(help="Most megabytes of one request (413).")] = 25.0,
     audio_seconds: Annotated[float, typer.Option(help="Most seconds of one recording (413).")] = 3600.0,
@@ -65,7 +74,14 @@ def serve(
                 intents = None if intent_model is None else load_intent_model(intent_model)
                 options = DecodeOptions(beam_size=beam_size)
                 transcriber = Transcriber(
-                    model, device=device, batch_seconds=batch_seconds, options=options, lexicon=lexicon
+                    model,
+                    engine=engine,
+                    device=device,
+                    batch_seconds=batch_seconds,
+                    options=options,
+                    lexicon=lexicon,
+                    replicas=replicas,
+                    threads=threads,
                 )
             app = create_app(transcriber, name or Path(model).stem, limits=limits, key=key, intent_model=intents)
             address, at = bound.getsockname()[:2]

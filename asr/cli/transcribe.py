@@ -85,6 +85,15 @@ def transcribe(
         float, typer.Option(help="Most seconds decoded at once; more is faster and takes more memory.")
     ] = BATCH_SECONDS,
     workers: Annotated[int, typer.Option(min=1, help="Threads that load audio.")] = WORKERS,
+    engine: Annotated[
+        str, typer.Option(help="torch, ctranslate2 (for its exports: asr export), or auto: by what the model is.")
+    ] = "auto",
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Batches heard at a time by ctranslate2; by default one for each core.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads for each batch; by default all for torch, one for ctranslate2.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     runner: Annotated[
         str, typer.Option(help="Where --output is made: local, or ray for worker processes on any number of machines.")
@@ -103,7 +112,10 @@ def transcribe(
     """
     settings = Settings(
         model=model,
+        engine=engine,
         device=device,
+        replicas=replicas,
+        threads=threads,
         batch_seconds=batch_seconds,
         workers=workers,
         beam_size=beam_size,

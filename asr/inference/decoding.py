@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from whisper.decoding import BeamSearchDecoder, DecodingOptions, DecodingResult, DecodingTask, Inference, TokenDecoder
 from whisper.tokenizer import get_tokenizer
-from whisper.utils import compression_ratio
 
 from asr.errors import ConfigError
 from asr.expressions import BIAS
@@ -183,7 +182,7 @@ def decode(
 def _text_alone(result: DecodingResult, task: _FragmentDecoding) -> DecodingResult:
     # As `whisper.transcribe` has it: a model may write the token of a language in the middle of a text.
     text = task.tokenizer.decode([token for token in result.tokens if token < task.tokenizer.eot]).strip()
-    return replace(result, text=text, compression_ratio=compression_ratio(text))
+    return replace(result, text=text)
 
 
 def _without_bonus(result: DecodingResult, task: _FragmentDecoding, bias: ExpressionBias) -> DecodingResult:

@@ -23,6 +23,8 @@ import asr.cli.transcribe as module
 import asr.inference.transcriber
 from asr import Transcriber
 from asr.cli import app
+from asr.export.ctranslate2 import write_ctranslate2
+from asr.model.checkpoint import load_checkpoint
 from asr.transcript import Transcript
 
 
@@ -315,3 +317,17 @@ def test_where_nobody_watches_a_line_says_how_far_it_is(monkeypatch: pytest.Monk
     for _ in range(3):
         meter.advance(1, tally)
     assert said == ["2 of 10 items, 0 failed, 12.0 s of audio per second, about 0:04:04 left"]
+
+
+def test_an_export_is_run_by_its_engine(talks: Path, tiny_checkpoint: Path) -> None:
+    made = Path("export")
+    made.mkdir()
+    write_ctranslate2(load_checkpoint(tiny_checkpoint), made, "float32")
+    given = (talks, "--model", made, "--language", "fr", "--output", "all.jsonl")
+    code, _, stderr = run_asr(*given, "--replicas", "2")
+    assert code == 0 and stderr.startswith("4 transcribed, 0 failed"), stderr
+    # How many work at it is no other text.
+    _, _, stderr = run_asr(*given, "--threads", "2")
+    assert stderr.startswith("0 transcribed, 4 there already")
+    code, _, stderr = run_asr(talks, "--model", tiny_checkpoint, "--engine", "ctranslate2")
+    assert code == 2 and "asr export CHECKPOINT" in " ".join(stderr.replace("│", " ").split())

@@ -6,7 +6,6 @@ beside it our own file (`asr.model.companion`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -50,7 +49,7 @@ class CTranslate2Engine:
     Args:
         folder: What `asr export` made.
         device: The processor or a GPU.
-        replicas: Batches at a time; by default one for every core, or one on a GPU.
+        replicas: Batches at a time; by default as many as torch would take threads, or one on a GPU.
         threads: Processor threads of each; one by default, because a decoder's step is too small to be shared.
 
     Raises:
@@ -75,7 +74,7 @@ class CTranslate2Engine:
         checkpoint.model.to(device)
         self.model = checkpoint.model
         self.info = checkpoint.info
-        self.replicas = replicas or (1 if device.type == "cuda" else len(os.sched_getaffinity(0)))
+        self.replicas = replicas or (1 if device.type == "cuda" else torch.get_num_threads())
         self.threads = threads or 1
         self._views = ctranslate2.StorageView
         try:
@@ -237,7 +236,8 @@ def _decoded(tokenizer: Tokenizer, language: str, result: Any) -> Decoded:
         # Its score is a mean over the tokens; Whisper's counts the end token in the number too.
         avg_logprob=result.scores[0] * len(tokens) / (len(tokens) + 1),
         no_speech_prob=result.no_speech_prob,
-        compression_ratio=compression_ratio(text),
+        # Whisper's is that of all tokens.
+        compression_ratio=compression_ratio(tokenizer.decode(list(tokens)).strip()),
     )
 
 
