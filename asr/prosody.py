@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import find_peaks
 
 from asr.audio import SAMPLE_RATE
 from asr.errors import AudioError
@@ -407,6 +406,8 @@ def _energy(samples: npt.NDArray[np.float64]) -> Floats:
 
 def _nuclei(pitch: Pitch, silence: float) -> npt.NDArray[np.intp]:
     """The frames of the syllables' nuclei, given the dB under which all is silence."""
+    from scipy.signal import find_peaks  # half a second of imports, which is paid by who asks for it
+
     # Silence around the fragment, so that a peak at its edge is one.
     padded = np.pad(pitch.energy, 1, constant_values=_ENERGY_FLOOR)
     peaks = find_peaks(padded, height=silence, prominence=_MIN_DIP)[0] - 1

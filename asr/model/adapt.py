@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeGuard
 
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from asr.errors import ConfigError
 from asr.model.network import DialectWhisper
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
 
 AdaptMode = Literal["full", "frozen_encoder", "decoder_only", "lora", "heads_only"]
 
@@ -55,6 +57,8 @@ def adapt(model: DialectWhisper, mode: AdaptMode, lora: LoraOptions | None = Non
     elif mode == "lora":
         options = lora or LoraOptions()
         _check_targets(model, options.targets)
+        from peft import LoraConfig, inject_adapter_in_model
+
         config = LoraConfig(
             r=options.rank,
             lora_alpha=options.alpha,
@@ -66,7 +70,13 @@ def adapt(model: DialectWhisper, mode: AdaptMode, lora: LoraOptions | None = Non
 
 def has_adapters(model: DialectWhisper) -> bool:
     """Whether low-rank adapters stand beside the weights."""
-    return any(isinstance(module, LoraLayer) for module in model.whisper.modules())
+    return any(map(_is_adapted, model.whisper.modules()))
+
+
+def _is_adapted(layer: nn.Module) -> TypeGuard[LoraLayer]:
+    # Where nobody has imported peft there is no adapter, and importing it takes as long as all else here.
+    peft = sys.modules.get("peft.tuners.lora")
+    return peft is not None and isinstance(layer, peft.LoraLayer)
 
 
 def merge_adapters(model: DialectWhisper) -> None:
@@ -76,7 +86,7 @@ def merge_adapters(model: DialectWhisper) -> None:
     """
     for parent in list(model.whisper.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, LoraLayer):
+            if _is_adapted(child):
                 child.merge()
                 setattr(parent, name, child.get_base_layer())
     # peft's own mark of a model with adapters: left behind, it would warn of a second set when the next one comes.

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from whisper.model import AudioEncoder, ModelDimensions, Whisper
+from whisper.model import AudioEncoder, ModelDimensions, ResidualAttentionBlock, Whisper
 
 from asr.errors import CheckpointError
 from asr.files import atomic_write
@@ -97,9 +97,11 @@ def _encoder_alone(dims: dict[str, int], tensors: dict[str, Tensor]) -> Whisper:
     """A Whisper that states its sizes, but of which there is only the encoder."""
     sizes = ModelDimensions(**dims)
     whisper = Whisper(replace(sizes, n_audio_layer=0, n_text_layer=0, n_vocab=1))
-    with torch.device("meta"):  # no time for random weights
-        whisper.encoder = AudioEncoder(
-            sizes.n_mels, sizes.n_audio_ctx, sizes.n_audio_state, sizes.n_audio_head, sizes.n_audio_layer
+    whisper.encoder = AudioEncoder(sizes.n_mels, sizes.n_audio_ctx, sizes.n_audio_state, sizes.n_audio_head, 0)
+    # No time for random weights. All of the encoder made like that would load torch's compiler, which takes longer.
+    with torch.device("meta"):
+        whisper.encoder.blocks.extend(
+            ResidualAttentionBlock(sizes.n_audio_state, sizes.n_audio_head) for _ in range(sizes.n_audio_layer)
         )
     state = {key: tensor.float() for key, tensor in _part(tensors, _ENCODER).items()}
     whisper.encoder.load_state_dict(state, assign=True)
