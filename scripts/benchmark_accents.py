@@ -134,7 +134,9 @@ def hear(corpora: Sequence[list[Fragment]], model: str) -> Heard:
 def batch_of(heard: Heard, rows: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
     """Layers of some fragments, as long as the longest of these, their frames, and no pitch: dialects do without."""
     longest = int(heard.frames[rows].max())
-    return [layer[rows, :longest].float() for layer in heard.layers], heard.frames[rows], torch.empty(len(rows), 0)
+    parts = (layer[rows, :longest].float() for layer in heard.layers)
+    layers = [functional.layer_norm(part, part.shape[-1:]) for part in parts]
+    return layers, heard.frames[rows], torch.empty(len(rows), 0)
 
 
 def learn_head(heard: Heard, rows: Tensor, epochs: int, adversary: float) -> Head:

@@ -72,7 +72,7 @@ def heard_by(
         for row, number in zip(audio.numpy(), part.tolist(), strict=True):
             row[: len(clips[number])] = clips[number]
         encoded = model.encode(*model.features(audio, model.window_samples(lengths[part])))
-        found = head.pooled(encoded.layers, count_states(lengths[part]), contours[part])
+        found = head.pooled(encoded.normal, count_states(lengths[part]), contours[part])
         for number, row in zip(part.tolist(), found, strict=True):
             pooled[number] = row
         odds[part.numpy()] = question_log_odds(model, encoded, [texts[number] for number in part.tolist()], language)

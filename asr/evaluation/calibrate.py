@@ -140,7 +140,7 @@ def calibrate(
             for name, head in heads.items():
                 labels = [getattr(fragment, name) for fragment in batch.fragments]
                 wanted = head.targets(labels, languages, IGNORED)
-                found = head(encoded.layers, count_states(batch.num_samples), languages, dialects, batch.contours).cpu()
+                found = head(encoded.normal, count_states(batch.num_samples), languages, dialects, batch.contours).cpu()
                 scores[name] += list(found[wanted != IGNORED].numpy())
                 targets[name] += wanted[wanted != IGNORED].tolist()
                 if name == "intonation" and _QUESTION in head.spec.labels:

@@ -51,7 +51,7 @@ def answers(
         contours: Float [B, P], of `asr.prosody.final_contour`; NaN of too little voice, of which nothing is told.
     """
     head = model.head(name)
-    chances = head.probabilities(head(encoded.layers, count_states(num_samples), languages, dialects, contours))
+    chances = head.probabilities(head(encoded.normal, count_states(num_samples), languages, dialects, contours))
     found = []
     voiced = (~contours.isnan().any(-1)).tolist()
     for language, voice, row in zip(languages, voiced, chances.tolist(), strict=True):

@@ -256,7 +256,7 @@ class Transcriber:
         parts = self._in_one_language(read_ahead(load, enumerate(items), workers=self.workers, depth=depth))
         threads = self.engine.threads
         with (
-            _torch_threads(threads),
+            _torch_threads(),
             Overlap(self._hear, self.engine.replicas, lambda: torch.set_num_threads(threads)) as overlap,
         ):
             for number, part in parts:
@@ -447,7 +447,7 @@ class Transcriber:
 
 
 @contextmanager
-def _torch_threads(threads: int) -> Iterator[None]:
+def _torch_threads() -> Iterator[None]:
     """Leave the caller as many threads of torch as there were."""
     before = torch.get_num_threads()
     try:

@@ -133,19 +133,15 @@ class Head(nn.Module):
         """What the head knows of each fragment, float [B, 3 D + P], or [B, 2 D] without a contour.
 
         Args:
-            layers: K tensors, float [B, E, D].
+            layers: K tensors, float [B, E, D], every frame normalised (`asr.model.network.Encoded.normal`).
             num_frames: Long [B], the frames of the fragment itself, without any margin of silence.
             contours: Float [B, P], of `asr.prosody.final_contour`, NaN where there is too little voice. A head without
                 a contour hears none of it, and nothing of the end by itself.
         """
         weights = self.mix.softmax(0)
-        width = layers[0].shape[-1]
-        mixed = torch.stack(
-            [
-                weight * functional.layer_norm(layer.float(), (width,))
-                for weight, layer in zip(weights, layers, strict=True)
-            ]
-        ).sum(0)
+        mixed = weights[0] * layers[0]
+        for weight, layer in zip(weights[1:], layers[1:], strict=True):
+            mixed = torch.addcmul(mixed, weight, layer)
         valid = frame_mask(num_frames, mixed.shape[1])
         attention = self.attention(mixed).squeeze(-1).masked_fill(~valid, _NEVER).softmax(-1)
         mean = _weighted(mixed, attention)

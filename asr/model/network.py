@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, cast
 
 import torch
@@ -42,6 +43,11 @@ class Encoded:
     num_frames: Tensor
     mask: Tensor | None
     layers: tuple[Tensor, ...] = ()
+
+    @cached_property
+    def normal(self) -> tuple[Tensor, ...]:
+        """The layers with every frame normalised, in float32: made once for all heads."""
+        return tuple(functional.layer_norm(layer.float(), layer.shape[-1:]) for layer in self.layers)
 
     def select(self, rows: list[int]) -> Encoded:
         """Return some rows of the batch, for the decoder."""

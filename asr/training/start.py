@@ -99,7 +99,7 @@ def start_heads(
             for name, found in heard.items():
                 head = model.head(name)
                 targets = head.targets([getattr(item, name) for item in batch.fragments], languages, IGNORED).tolist()
-                pooled = head.pooled(encoded.layers, count_states(batch.num_samples), batch.contours).cpu().numpy()
+                pooled = head.pooled(encoded.normal, count_states(batch.num_samples), batch.contours).cpu().numpy()
                 for row, (target, fragment) in enumerate(zip(targets, batch.fragments, strict=True)):
                     if target != IGNORED:
                         found.pooled.append(pooled[row])

@@ -270,7 +270,7 @@ class TranscriptionTask(lightning.LightningModule):
         answers = {}
         for name in self.heads.weights:
             head = self.model.head(name)
-            represented = head.represented(encoded.layers, count_states(num_samples), batch.contours)
+            represented = head.represented(encoded.normal, count_states(num_samples), batch.contours)
             scores = head.scores(represented, languages, dialects)
             labels = [getattr(fragment, name) for fragment in batch.fragments] or [None]
             answers[name] = _Answer(represented, scores, head.targets(labels, languages, IGNORED).to(scores.device))

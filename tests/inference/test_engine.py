@@ -73,8 +73,14 @@ def test_neither_company_nor_the_number_of_replicas_changes_anything(folder: Pat
 
 def test_the_callers_threads_are_left_alone(folder: Path, clips: list[Samples]) -> None:
     before = torch.get_num_threads()
-    heard(Transcriber(folder, device="cpu", options=SHORT, speech=None, threads=1).transcribe_many(clips))
-    assert torch.get_num_threads() == before
+    try:
+        torch.set_num_threads(3)
+        ours = Transcriber(folder, device="cpu", options=SHORT, speech=None)
+        assert (ours.engine.replicas, ours.engine.threads, torch.get_num_threads()) == (3, 1, 3)
+        heard(ours.transcribe_many(clips))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_search_that_only_torch_knows_is_refused(folder: Path) -> None:

@@ -29,7 +29,7 @@ def checkpoint(tiny_whisper: Whisper) -> Checkpoint:
 def heard(checkpoint: Checkpoint) -> list[torch.Tensor]:
     encoded = checkpoint.model.encode(MEL.clone().masked_fill(torch.arange(100) >= FRAMES[:, None, None], 0), FRAMES)
     head = checkpoint.model.head("dialect")
-    scores = head(encoded.layers, encoded.num_frames, ["fr", "en"], [None, None], torch.zeros(2, 32))
+    scores = head(encoded.normal, encoded.num_frames, ["fr", "en"], [None, None], torch.zeros(2, 32))
     return [encoded.states, scores]
 
 

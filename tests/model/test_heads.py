@@ -11,7 +11,7 @@ from whisper.model import Whisper
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from asr.model.features import count_states
 from asr.model.heads import Head, HeadSpec
-from asr.model.network import DialectWhisper
+from asr.model.network import DialectWhisper, Encoded
 
 LAYERS, WIDTH = 3, 8
 DIALECTS = HeadSpec(("en-GB", "fr-CA", "fr-FR"), languages=("en", "fr", "fr"))
@@ -53,7 +53,8 @@ def test_pooling_is_what_a_loop_over_frames_gives() -> None:
     spread = sum(s * (frame - mean).square() for s, frame in zip(share, frames, strict=True))
     # Of 7 frames the last 30 % are 3, rounded up.
     expected = [mean, spread.clamp_min(1e-6).sqrt(), sum(frames[4:]) / 3]
-    found = head.pooled(layers, torch.tensor([7]), unheard(1))[0]
+    heard = Encoded(layers[-1], torch.tensor([7]), None, tuple(layers))
+    found = head.pooled(heard.normal, torch.tensor([7]), unheard(1))[0]
     assert torch.allclose(found[: 3 * WIDTH], torch.cat(expected), atol=1e-4)
 
 
@@ -147,7 +148,7 @@ def test_heads_travel_with_the_checkpoint_and_stock_whisper_does_not_mind(tiny_w
         with torch.inference_mode():
             encoded = network.encode(*network.features(audio, network.window_samples(lengths)))
             head = network.head("dialect")
-            answers.append(head(encoded.layers, count_states(lengths), ["fr", "en"], [None] * 2, unheard(2)))
+            answers.append(head(encoded.normal, count_states(lengths), ["fr", "en"], [None] * 2, unheard(2)))
     assert torch.allclose(*answers, atol=1e-4)
     whisper.load_model(str(tmp_path / "a.pt"), device="cpu")
 

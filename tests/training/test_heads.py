@@ -147,7 +147,7 @@ def test_the_joint_loss_is_the_texts_plus_each_heads_by_weight(
     with torch.no_grad():
         encoded = model.encode(*model.features(audio, window))
         frames = count_states(batch.num_samples)
-        scores = model.head("intonation")(encoded.layers, frames, ["en"] * 5, [None] * 5, batch.contours)
+        scores = model.head("intonation")(encoded.normal, frames, ["en"] * 5, [None] * 5, batch.contours)
         logs = scores.log_softmax(-1)
         # The first has no label; then statement, question, statement, question.
         expected = -sum(weights[kind] * logs[row, kind] for row, kind in ((1, 1), (2, 0), (3, 1), (4, 0))) / 4

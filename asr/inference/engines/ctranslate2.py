@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from whisper.audio import SAMPLE_RATE, TOKENS_PER_SECOND
 from whisper.tokenizer import Tokenizer, get_tokenizer
 from whisper.utils import compression_ratio
@@ -72,11 +73,18 @@ class CTranslate2Engine:
             raise MissingExtraError("the engine ctranslate2 needs: pip install 'dialect-asr[engine]'") from None
         checkpoint = read_companion(folder / COMPANION)
         checkpoint.model.to(device)
+        if self._bf16(device):
+            # Else every batch would convert them anew.
+            for layer in checkpoint.model.whisper.encoder.modules():
+                if isinstance(layer, (nn.Linear, nn.Conv1d)):
+                    layer.to(torch.bfloat16)
         self.model = checkpoint.model
         self.info = checkpoint.info
         self.replicas = replicas or (1 if device.type == "cuda" else torch.get_num_threads())
         self.threads = threads or 1
         self._views = ctranslate2.StorageView
+        # It gives the thread that loads it as few threads as its own; torch's share them.
+        before = torch.get_num_threads()
         try:
             self._decoder = ctranslate2.models.Whisper(
                 str(folder),
@@ -89,6 +97,8 @@ class CTranslate2Engine:
             raise CheckpointError(
                 f"{folder} is no complete CTranslate2 model ({error}); export the checkpoint again"
             ) from None
+        finally:
+            torch.set_num_threads(before)
         whisper = self.model.whisper
         # A decoder of another model takes another width, or writes other tokens.
         fits = self._decoder.n_mels == whisper.dims.n_mels and self._decoder.is_multilingual == whisper.is_multilingual
@@ -102,10 +112,14 @@ class CTranslate2Engine:
 
         On a processor with AMX, bf16 takes a quarter of the time; where it must be emulated, it is slower.
         """
-        device = self.model.device.type
-        if device == "cuda":
+        device = self.model.device
+        if device.type == "cuda":
             return torch.autocast("cuda", torch.float16)
-        return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu.get_capabilities().get("amx_bf16", False))
+        return torch.autocast("cpu", torch.bfloat16, enabled=self._bf16(device))
+
+    @staticmethod
+    def _bf16(device: torch.device) -> bool:
+        return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
     def window_samples(self, num_samples: int) -> int:
         """What the model was taught to hear, and silence up to the next half second, so that batches can be made."""
