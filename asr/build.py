@@ -151,7 +151,9 @@ def run_evaluation(config: EvaluateConfig) -> None:
             name,
             device=config.device,
             batch_seconds=config.batch_seconds,
-            options=DecodeOptions(beam_size=config.decode.beam_size, bias=config.decode.bias, tag=tag),
+            options=DecodeOptions(
+                beam_size=config.decode.beam_size, bias=config.decode.bias, tag=tag, n_best=config.decode.n_best
+            ),
             workers=config.workers,
             lexicon=config.decode.lexicon,
         )

@@ -140,12 +140,14 @@ class DecodeConfig:
         lexicon: File of a dialect's expressions, to lead the search to; None leads to none.
         bias: Natural-log bonus of every token of an expression; 0 only annotates.
         tag: Which dialect the decoder is told; `asr.inference.decoding.DecodeOptions` says how.
+        n_best: How many different texts of a beam search are kept.
     """
 
     beam_size: int | None = None
     lexicon: str | None = None
     bias: Annotated[float, Field(ge=0, allow_inf_nan=False)] = BIAS
     tag: str = "auto"
+    n_best: Annotated[int, Field(ge=1)] = 1
 
 
 @dataclass(frozen=True, slots=True)

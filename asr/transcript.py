@@ -31,6 +31,19 @@ class Punctuation:
 
 
 @dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One of the texts that a beam search held likely.
+
+    Attributes:
+        text: As it was written, stripped; without the voice's say in the final mark.
+        log_probability: Of all its tokens, end token included (natural log).
+    """
+
+    text: str
+    log_probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A stretch of recognised speech.
 
@@ -47,6 +60,7 @@ class Segment:
         tune: Its melody, or "unknown"; None without a head.
         punctuation: Where the final mark comes from; None where the intonation head cannot tell, or was not calibrated.
         fallbacks: In which other ways it was decoded again, see `asr.inference.fallback`; the last one gave the text.
+        hypotheses: The n best different texts, the first is this one's; none where they were not asked for.
     """
 
     start: float
@@ -61,6 +75,20 @@ class Segment:
     tune: str | None = None
     punctuation: Punctuation | None = None
     fallbacks: tuple[str, ...] = ()
+    hypotheses: tuple[Hypothesis, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another word that stands in a hypothesis in a word's place.
+
+    Attributes:
+        text: The word; empty where a hypothesis has none.
+        share: Of the probability of all hypotheses together, 0 to 1, how much has it.
+    """
+
+    text: str
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +102,7 @@ class Word:
         probability: Mean probability of its tokens, 0 to 1.
         prominence: How far the voice lifts it above the others, see `asr.prosody.prominence`; None where that cannot
             be told.
+        alternatives: What hypotheses have in its place, the likeliest first; none without hypotheses.
     """
 
     text: str
@@ -81,6 +110,7 @@ class Word:
     end: float
     probability: float
     prominence: float | None = None
+    alternatives: tuple[Alternative, ...] = ()
 
     def moved(self, seconds: float) -> Word:
         """Return a copy so much later."""

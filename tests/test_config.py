@@ -210,6 +210,7 @@ def test_a_transcription_as_a_command_line() -> None:
         "--batch-seconds": "240.0",
         "--workers": "4",
         "--beam-size": "5",
+        "--n-best": "1",
         "--lexicon": "fr-CA.tsv",
         "--bias": "0.5",
         "--tag": "auto",

@@ -28,6 +28,7 @@ def test_it_becomes_plain_json() -> None:
             "tune": None,
             "punctuation": None,
             "fallbacks": [],
+            "hypotheses": [],
         }
     ]
     assert (data["id"], data["dialect"], data["duration"]) == ("a", None, 2.0)
@@ -53,5 +54,13 @@ def test_words_become_plain_json_too() -> None:
     assert (TRANSCRIPT.to_dict()["words"], TRANSCRIPT.to_dict()["emphasis"]) == ((), ())
     worded = replace(TRANSCRIPT, words=(Word("septante", 0.5, 1.25, 0.8, 1.5),), emphasis=(0,))
     data = json.loads(json.dumps(worded.to_dict()))
-    assert data["words"] == [{"text": "septante", "start": 0.5, "end": 1.25, "probability": 0.8, "prominence": 1.5}]
+    (word,) = data["words"]
+    assert word == {
+        "text": "septante",
+        "start": 0.5,
+        "end": 1.25,
+        "probability": 0.8,
+        "prominence": 1.5,
+        "alternatives": [],
+    }
     assert data["emphasis"] == [0]

@@ -39,6 +39,7 @@ class Settings:
     batch_seconds: float
     workers: int
     beam_size: int | None = None
+    n_best: int = 1
     lexicon: str | None = None
     bias: float = 0.0
     tag: str = "auto"
@@ -63,7 +64,7 @@ class Settings:
             engine=self.engine,
             device=self.device,
             batch_seconds=self.batch_seconds,
-            options=DecodeOptions(beam_size=self.beam_size, bias=self.bias, tag=self.tag),
+            options=DecodeOptions(beam_size=self.beam_size, bias=self.bias, tag=self.tag, n_best=self.n_best),
             workers=self.workers,
             lexicon=self.lexicon,
             words=self.words,

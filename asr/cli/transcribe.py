@@ -66,6 +66,9 @@ def transcribe(
     beam_size: Annotated[
         int | None, typer.Option(min=1, help="Number of beams in beam search; without it, greedy.")
     ] = None,
+    n_best: Annotated[
+        int, typer.Option(min=1, help="Different texts that are kept of as many beams or more, with probabilities.")
+    ] = 1,
     lexicon: Annotated[
         Path | None, typer.Option(help="A dialect's expressions (fr-CA.tsv): annotated, rendered, led to by --bias.")
     ] = None,
@@ -119,6 +122,7 @@ def transcribe(
         batch_seconds=batch_seconds,
         workers=workers,
         beam_size=beam_size,
+        n_best=n_best,
         lexicon=None if lexicon is None else str(lexicon),
         bias=bias,
         tag=tag,

@@ -51,6 +51,9 @@ def understand(
     words: Annotated[
         bool, typer.Option("--words", help="Also each word's time and confidence, which the intent heeds; slower.")
     ] = False,
+    n_best: Annotated[
+        int, typer.Option(min=1, help="Texts that are weighed by their probability, as many beams; slower above 1.")
+    ] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Write what recordings, folders or manifests ask for: one JSON object a line, an utterance event and its intent.
@@ -59,6 +62,7 @@ def understand(
 
     What cannot be heard is named, and the rest goes on.
     """
+    from asr.inference.decoding import DecodeOptions
     from asr.inference.transcriber import Transcriber
     from asr.intent.model import load_intent_model
     from asr.intent.needs import recorded_needs
@@ -70,7 +74,8 @@ def understand(
         with ExitStack() as stack:
             with Console(stderr=True).status(f"loading {model}"):
                 intents = load_intent_model(intent_model)
-                transcriber = Transcriber(model, device=device, lexicon=lexicon, words=words)
+                options = DecodeOptions(beam_size=n_best if n_best > 1 else None, n_best=n_best)
+                transcriber = Transcriber(model, device=device, options=options, lexicon=lexicon, words=words)
             finder = None
             if needs is not None:
                 manifests = [path for path in inputs if path.is_file() and is_manifest(path)]

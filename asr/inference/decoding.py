@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
-from whisper.decoding import BeamSearchDecoder, DecodingOptions, DecodingResult, DecodingTask, Inference, TokenDecoder
+from whisper.decoding import (
+    BeamSearchDecoder,
+    DecodingOptions,
+    DecodingResult,
+    DecodingTask,
+    Inference,
+    MaximumLikelihoodRanker,
+    TokenDecoder,
+)
 from whisper.tokenizer import get_tokenizer
 
 from asr.errors import ConfigError
@@ -18,6 +26,7 @@ from asr.expressions import BIAS
 from asr.inference.bias import ExpressionBias, FusedDecoder
 from asr.inference.fallback import Fallback
 from asr.model.network import DecoderCache, DialectWhisper, Encoded
+from asr.transcript import Hypothesis
 
 # What a fragment's transcript has beside its words, and more tokens than anyone says in a second.
 _FIXED_TOKENS = 16
@@ -36,6 +45,7 @@ class DecodeOptions:
         tag: Which dialect the decoder is told, if its checkpoint was taught that one's tag: ``auto``, the one that is
             given, or else the one that a head hears and is sure of; ``given``, the former alone; ``never``, none; or
             a tag that it is told of everything, to see what a wrong one does.
+        n_best: How many different texts of a beam search are kept; 1 keeps no others.
         temperature: 0 takes the likeliest tokens; above, they are drawn at random, from logits divided by it.
         fallback: When and how windows of a recording are decoded again; fragments never are.
 
@@ -49,13 +59,23 @@ class DecodeOptions:
     max_tokens: int | None = None
     bias: float = BIAS
     tag: str = "auto"
+    n_best: int = 1
     temperature: float = 0.0
     fallback: Fallback = field(default_factory=Fallback)
 
     def __post_init__(self) -> None:
-        for name, value in (("beam_size", self.beam_size), ("max_tokens", self.max_tokens)):
+        for name, value in (
+            ("beam_size", self.beam_size),
+            ("max_tokens", self.max_tokens),
+            ("n_best", self.n_best),
+        ):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be 1 or more, or None, found {value}")
+        if self.n_best > max(1, self.beam_size or 1):
+            raise ConfigError(
+                f"the {self.n_best} best texts are found by as many beams, and beam_size is {self.beam_size}; choose "
+                f"{self.n_best} or more"
+            )
         if not 0 <= self.bias < float("inf"):
             raise ConfigError(f"bias must be a number, 0 or more, found {self.bias}")
         if not 0 <= self.temperature < float("inf") or (self.temperature and self.beam_size is not None):
@@ -72,8 +92,9 @@ class DecodeOptions:
     def step(self, name: str) -> DecodeOptions:
         """The options of one of `fallback`'s steps."""
         if name == "beam":
-            return replace(self, beam_size=self.fallback.beam_size, temperature=0.0)
-        return replace(self, beam_size=None, temperature=self.fallback.temperature)
+            beams = self.fallback.beam_size
+            return replace(self, beam_size=beams, temperature=0.0, n_best=min(self.n_best, beams))
+        return replace(self, beam_size=None, temperature=self.fallback.temperature, n_best=1)
 
 
 def sayable_tokens(model: DialectWhisper, seconds: float) -> int:
@@ -110,6 +131,33 @@ class _MaskedInference(Inference):  # type: ignore[misc]  # whisper ships no typ
         self.cache = DecoderCache()
 
 
+class _Found(MaximumLikelihoodRanker):  # type: ignore[misc]  # whisper ships no types
+    """Ranks as Whisper does, and remembers what was found in each row, tokens and log-probability, the best first."""
+
+    rows: list[list[tuple[list[int], float]]]
+
+    def rank(self, tokens: list[list[Tensor]], sum_logprobs: list[list[float]]) -> list[int]:
+        chosen: list[int] = super().rank(tokens, sum_logprobs)
+        self.rows = []
+        for best, texts, sums in zip(chosen, tokens, sum_logprobs, strict=True):
+            # A text of no tokens has no average: it comes last, unless it was chosen.
+            means = [total / len(text) if len(text) else -torch.inf for text, total in zip(texts, sums, strict=True)]
+            order = sorted(range(len(texts)), key=lambda place: (place != best, -means[place]))
+            self.rows.append([(texts[place].tolist(), float(sums[place])) for place in order])
+        return chosen
+
+
+@dataclass(frozen=True)
+class FragmentResult(DecodingResult):  # type: ignore[misc]  # whisper ships no types
+    """Whisper's result, and what else was likely.
+
+    Attributes:
+        hypotheses: The best different texts, this one first; none where only one was asked for.
+    """
+
+    hypotheses: tuple[Hypothesis, ...] = ()
+
+
 class _FragmentDecoding(DecodingTask):  # type: ignore[misc]  # whisper ships no types
     """Whisper's decoding task on an encoder output that is already there."""
 
@@ -124,6 +172,7 @@ class _FragmentDecoding(DecodingTask):  # type: ignore[misc]  # whisper ships no
             self.decoder.inference = self.inference
         if bias is not None:
             self.decoder = FusedDecoder(self.decoder, bias, self.tokenizer.eot)
+        self.found = self.sequence_ranker = _Found(options.length_penalty)
 
     def _get_audio_features(self, mel: Tensor) -> Tensor:
         # `run` slices every n_group-th row back out of what this returns.
@@ -141,7 +190,7 @@ def decode(
     options: DecodeOptions | None = None,
     bias: ExpressionBias | None = None,
     tag: str = "",
-) -> list[DecodingResult]:
+) -> list[FragmentResult]:
     """Decode a batch of encoded fragments that share one language and one dialect.
 
     Args:
@@ -175,20 +224,41 @@ def decode(
     with torch.random.fork_rng([model.device] if model.device.type == "cuda" else [], enabled=options.temperature > 0):
         if options.temperature:
             torch.manual_seed(0)
-        results = [_text_alone(result, task) for result in task.run(encoded.states)]
-    return results if bias is None else [_without_bonus(result, task, bias) for result in results]
+        results = task.run(encoded.states)
+    return [
+        FragmentResult(
+            **vars(result)
+            | {
+                "text": _text_alone(result.tokens, task),
+                "avg_logprob": result.avg_logprob - _bonus(result.tokens, task, bias) / (len(result.tokens) + 1),
+                "hypotheses": _hypotheses(found, task, bias, options.n_best) if options.n_best > 1 else (),
+            }
+        )
+        for result, found in zip(results, task.found.rows, strict=True)
+    ]
 
 
-def _text_alone(result: DecodingResult, task: _FragmentDecoding) -> DecodingResult:
+def _text_alone(tokens: list[int], task: _FragmentDecoding) -> str:
     # As `whisper.transcribe` has it: a model may write the token of a language in the middle of a text.
-    text = task.tokenizer.decode([token for token in result.tokens if token < task.tokenizer.eot]).strip()
-    return replace(result, text=text)
+    return str(task.tokenizer.decode([token for token in tokens if token < task.tokenizer.eot]).strip())
 
 
-def _without_bonus(result: DecodingResult, task: _FragmentDecoding, bias: ExpressionBias) -> DecodingResult:
-    ended = len(result.tokens) < task.sample_len
-    bonus = bias.bonus([*result.tokens, task.tokenizer.eot] if ended else result.tokens)
-    return replace(result, avg_logprob=result.avg_logprob - bonus / (len(result.tokens) + 1))
+def _bonus(tokens: list[int], task: _FragmentDecoding, bias: ExpressionBias | None) -> float:
+    """What a text has gained of the bias."""
+    if bias is None:
+        return 0.0
+    ended = len(tokens) < task.sample_len
+    return bias.bonus([*tokens, task.tokenizer.eot] if ended else tokens)
+
+
+def _hypotheses(
+    found: list[tuple[list[int], float]], task: _FragmentDecoding, bias: ExpressionBias | None, count: int
+) -> tuple[Hypothesis, ...]:
+    """The first different texts of a row."""
+    different: dict[str, float] = {}
+    for tokens, total in found:
+        different.setdefault(_text_alone(tokens, task), total - _bonus(tokens, task, bias))
+    return tuple(Hypothesis(text, total) for text, total in list(different.items())[:count])
 
 
 @torch.inference_mode()

@@ -17,7 +17,7 @@ from asr.inference.bias import ExpressionBias
 from asr.inference.decoding import DecodeOptions
 from asr.model.checkpoint import CheckpointInfo
 from asr.model.network import DialectWhisper, Encoded
-from asr.transcript import Word
+from asr.transcript import Hypothesis, Word
 
 EngineName = Literal["torch", "ctranslate2"]
 
@@ -35,6 +35,7 @@ class Decoded:
         compression_ratio: UTF-8 length of the text over its zlib length.
         question_log_odds: How much likelier the decoder finds a question mark than a full stop after the last word
             (natural log); None where it was not asked, or there is no word.
+        hypotheses: The best different texts, this one first; none where only one was asked for.
     """
 
     tokens: tuple[int, ...]
@@ -44,6 +45,7 @@ class Decoded:
     no_speech_prob: float
     compression_ratio: float
     question_log_odds: float | None = None
+    hypotheses: tuple[Hypothesis, ...] = ()
 
 
 class Engine(Protocol):

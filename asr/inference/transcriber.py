@@ -21,6 +21,7 @@ from asr.corpus.dialects import goes_with, implied_language, tag_fault
 from asr.errors import AsrError, ConfigError
 from asr.expressions import Lexicon, read_lexicon
 from asr.fragment import Fragment
+from asr.inference.alternatives import with_alternatives
 from asr.inference.batches import BATCH_SECONDS, WORKERS, Overlap, Pool, in_order, read_ahead
 from asr.inference.bias import ExpressionBias
 from asr.inference.clips import Audio, Clip, End, read_clips
@@ -374,7 +375,10 @@ class Transcriber:
         chosen, taken = decode_again([results[row] for row in windows], fallback, again)
         steps: list[tuple[str, ...]] = [() for _ in clips]
         for row, result, names in zip(windows, chosen, taken, strict=True):
-            results[row], steps[row] = replace(result, text="", tokens=()) if "drop" in names else result, names
+            results[row], steps[row] = (
+                replace(result, text="", tokens=(), hypotheses=()) if "drop" in names else result,
+                names,
+            )
         return results, steps
 
     def _words(
@@ -386,7 +390,10 @@ class Transcriber:
         # Whole frames: what follows the last one may be the margin.
         frames = [max(1, len(clip.samples) * FRAME_RATE // SAMPLE_RATE) for clip in clips]
         found = self.engine.word_times(encoded, frames, results, language)
-        return [_weighed(words, clip.samples) for words, clip in zip(found, clips, strict=True)]
+        return [
+            _weighed(with_alternatives(words, result.hypotheses), clip.samples)
+            for words, result, clip in zip(found, results, clips, strict=True)
+        ]
 
     def _ask_heads(self, clips: list[Clip], encoded: Encoded, languages: list[str]) -> list[dict[HeadName, Answer]]:
         """What every head of the model says of each clip."""
@@ -496,6 +503,7 @@ def _transcript(
         tune=None if tune is None else tune.label,
         punctuation=punctuation,
         fallbacks=steps,
+        hypotheses=result.hypotheses,
     )
     return Transcript(
         id=clip.id,

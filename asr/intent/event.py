@@ -201,7 +201,7 @@ def event_of(
     transcript: Transcript,
     *,
     fragment: Fragment | None = None,
-    nbest: Iterable[Hypothesis] = (),
+    nbest: Iterable[Hypothesis] | None = None,
     find_pii: Callable[[str, str], Iterable[Span]] | None = None,
     id: str | None = None,
     conversation: str | None = None,
@@ -213,7 +213,8 @@ def event_of(
         transcript: What was recognised. Its id does not get in: it may be a file's name.
         fragment: What was transcribed: tells the consent, and the conversation, of which a hash gets in. The hash hides
             an id from who sees only the event; who has a list of ids can find it there.
-        nbest: What else was perhaps said.
+        nbest: What was perhaps said, the likeliest first; by default the hypotheses of the transcript, if it is of one
+            utterance.
         find_pii: Finds personal data in a text of a language; where it knows the language not (`ConfigError`), ``pii``
             is null.
         id: The event's own; a random one by default. An id gets in as it is.
@@ -243,7 +244,7 @@ def event_of(
             "dialect": transcript.dialect,
             "dialect_confidence": _chance(transcript.dialect_confidence),
             "words": tuple(_word(word) for word in transcript.words),
-            "nbest": tuple(nbest),
+            "nbest": _hypotheses(transcript) if nbest is None else tuple(nbest),
             "intonation": transcript.intonation,
             "p_question": _chance(fused),
             "emphasis": transcript.emphasis,
@@ -255,6 +256,15 @@ def event_of(
             "quality": _quality(transcript),
             "purposes": _purposes(fragment, time),
         }
+    )
+
+
+def _hypotheses(transcript: Transcript) -> tuple[Hypothesis, ...]:
+    if len(transcript.segments) != 1:
+        return ()
+    return tuple(
+        Hypothesis(text=_clean(one.text), log_probability=one.log_probability)
+        for one in transcript.segments[0].hypotheses
     )
 
 

@@ -75,6 +75,13 @@ def test_a_recording_becomes_a_line(manifest: Path, intents: Path, tiny_checkpoi
     assert not Path(open_record().place).exists()
 
 
+def test_what_else_was_perhaps_said_is_weighed(manifest: Path, intents: Path, tiny_checkpoint: Path) -> None:
+    code, out, err = run(manifest, "--intent-model", intents, "--model", tiny_checkpoint, "--n-best", "3")
+    assert code == 0, err
+    for line in map(json.loads, out.splitlines()):
+        assert 1 < len(line["nbest"]) <= 3 and line["nbest"][0]["text"] == line["text"]
+
+
 @pytest.mark.usefixtures("hears_the_text")
 def test_needs_are_told_under_consent_and_recorded_without_words(
     manifest: Path, intents: Path, tiny_checkpoint: Path, tmp_path: Path

@@ -9,11 +9,13 @@ import pytest
 import torch
 import whisper
 from torch import Tensor
-from whisper.decoding import DecodingOptions
+from whisper.decoding import DecodingOptions, DecodingTask
 from whisper.model import Whisper
 from whisper.tokenizer import get_tokenizer
 
+import asr.inference.decoding as module
 from asr.errors import ConfigError
+from asr.inference.bias import ExpressionBias
 from asr.inference.decoding import DecodeOptions, decode, detect_language, sayable_tokens
 from asr.model.features import MAX_SAMPLES
 from asr.model.network import DialectWhisper, Encoded
@@ -172,3 +174,48 @@ def test_options_that_cannot_work(options: dict[str, int]) -> None:
 def test_a_bias_that_cannot_work(bias: float) -> None:
     with pytest.raises(ConfigError, match="bias must be a number, 0 or more"):
         DecodeOptions(bias=bias)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("bias", [None, 0.7])
+def test_the_best_texts_have_the_probabilities_that_whispers_decoder_gives_them(
+    model: DialectWhisper, monkeypatch: pytest.MonkeyPatch, bias: float | None
+) -> None:
+    tokenizer = get_tokenizer(True, num_languages=99, language="de", task="transcribe")
+    led = None if bias is None else ExpressionBias(["Cor"], tokenizer, bias)
+    encoded, options = encode(model, clips()), DecodeOptions(beam_size=4, max_tokens=6)
+    seen: list[list[tuple[list[int], float]]] = []
+    real = module._hypotheses
+    monkeypatch.setattr(module, "_hypotheses", lambda found, *rest: (seen.append(found), real(found, *rest))[1])
+    results = decode(model, encoded, "de", replace(options, n_best=3), led)
+    assert [one.hypotheses for one in decode(model, encoded, "de", options, led)] == [()] * len(results)
+    filters = DecodingTask(model.whisper, DecodingOptions(language="de", without_timestamps=True)).logit_filters
+    start = [*tokenizer.sot_sequence_including_notimestamps]
+    for row, (result, found) in enumerate(zip(results, seen, strict=True)):
+        assert 1 < len(result.hypotheses) <= 3
+        assert result.hypotheses[0].text == result.text
+        assert len({one.text for one in result.hypotheses}) == len(result.hypotheses)
+        total = result.avg_logprob * (len(result.tokens) + 1)
+        assert result.hypotheses[0].log_probability == pytest.approx(total, abs=1e-4)
+        expected = {}
+        for tokens, _ in found:
+            ended = [tokenizer.eot] if len(tokens) < 6 else []
+            whole = torch.tensor([[*start, *tokens, *ended]])
+            scores = model.logits(model.decode(whole, encoded.select([row])))[0]
+            total = 0.0
+            for place in range(len(start), whole.shape[1]):
+                own = scores[place - 1 : place].clone()
+                for one in filters:
+                    one.apply(own, whole[:, :place])
+                total += float(own.log_softmax(-1)[0, whole[0, place]])
+            expected.setdefault(tokenizer.decode([token for token in tokens if token < tokenizer.eot]).strip(), total)
+        for one in result.hypotheses:
+            assert one.log_probability == pytest.approx(expected[one.text], abs=1e-3)
+
+
+def test_more_texts_than_beams_cannot_be_found() -> None:
+    for beam_size in (None, 2):
+        with pytest.raises(ConfigError, match="the 3 best texts are found by as many beams"):
+            DecodeOptions(beam_size=beam_size, n_best=3)
+    assert DecodeOptions(beam_size=9, n_best=9).step("beam").n_best == 5
+    assert DecodeOptions(beam_size=9, n_best=9).step("temperature").n_best == 1

@@ -18,6 +18,7 @@ from asr.intent.event import UPGRADES, VERSION, Hypothesis, UtteranceEvent, even
 from asr.intent.model import IntentModel
 from asr.privacy.spans import Span
 from asr.privacy.spoken import spoken_spans
+from asr.transcript import Hypothesis as Said
 from asr.transcript import Punctuation, Segment, Transcript, Word
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=timezone.utc)
@@ -275,3 +276,14 @@ def test_nothing_in_an_event_can_be_changed() -> None:
         with pytest.raises(ValueError, match="frozen"):
             setattr(target, name, "x")
     assert isinstance(event, UtteranceEvent) and isinstance(event.words, tuple)
+
+
+def test_the_hypotheses_of_one_utterance_arrive() -> None:
+    perhaps = (Said("C'est pas cher, hein", -1.0), Said("C'est pas chaud", -2.5))
+    segment = replace(FULL.segments[0], hypotheses=perhaps)
+    event = event_of(replace(FULL, segments=(segment,)))
+    assert [(one.text, one.log_probability) for one in event.nbest] == [
+        (one.text, one.log_probability) for one in perhaps
+    ]
+    assert event_of(replace(FULL, segments=(segment, segment))).nbest == ()
+    assert event_of(FULL).nbest == ()

@@ -30,7 +30,7 @@ from asr.model.companion import COMPANION, read_companion
 from asr.model.features import MAX_SAMPLES
 from asr.model.network import Encoded
 from asr.prosody import FRAME_RATE
-from asr.transcript import Word
+from asr.transcript import Hypothesis, Word
 
 _MODEL = "model.bin"
 # Windows end at half seconds.
@@ -153,6 +153,7 @@ class CTranslate2Engine:
             self._view(encoded),
             [prompt] * len(encoded.states),
             beam_size=beams,
+            num_hypotheses=options.n_best,
             max_length=_max_length(most, prompt),
             return_scores=True,
             return_no_speech_prob=True,
@@ -160,7 +161,7 @@ class CTranslate2Engine:
             return_logits_vocab=marks and beams == 1,
             suppress_tokens=list(_suppressed(tokenizer)),
         )
-        decoded = [_decoded(tokenizer, language, result) for result in results]
+        decoded = [_decoded(tokenizer, language, result, options.n_best) for result in results]
         if not marks:
             return decoded
         steps = [result.logits[0] for result in results] if beams == 1 else [[]] * len(results)
@@ -240,19 +241,26 @@ def _suppressed(tokenizer: Tokenizer) -> tuple[int, ...]:
     return tuple(sorted({*tokenizer.non_speech_tokens, *special, tokenizer.no_speech}))
 
 
-def _decoded(tokenizer: Tokenizer, language: str, result: Any) -> Decoded:
-    tokens = tuple(result.sequences_ids[0])
-    text = tokenizer.decode([token for token in tokens if token < tokenizer.eot]).strip()
+def _decoded(tokenizer: Tokenizer, language: str, result: Any, n_best: int) -> Decoded:
+    tokens, score = tuple(result.sequences_ids[0]), result.scores[0]
+    different: dict[str, float] = {}
+    for ids, mean in zip(result.sequences_ids, result.scores, strict=True):
+        different.setdefault(_text_alone(tokenizer, ids), mean * len(ids))
     return Decoded(
         tokens=tokens,
-        text=text,
+        text=_text_alone(tokenizer, tokens),
         language=language,
         # Its score is a mean over the tokens; Whisper's counts the end token in the number too.
-        avg_logprob=result.scores[0] * len(tokens) / (len(tokens) + 1),
+        avg_logprob=score * len(tokens) / (len(tokens) + 1),
         no_speech_prob=result.no_speech_prob,
         # Whisper's is that of all tokens.
         compression_ratio=compression_ratio(tokenizer.decode(list(tokens)).strip()),
+        hypotheses=tuple(Hypothesis(*one) for one in different.items()) if n_best > 1 else (),
     )
+
+
+def _text_alone(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
+    return str(tokenizer.decode([token for token in tokens if token < tokenizer.eot]).strip())
 
 
 def _max_length(tokens: int, prompt: Sequence[int]) -> int:

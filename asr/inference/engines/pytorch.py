@@ -67,6 +67,7 @@ class TorchEngine:
                 avg_logprob=result.avg_logprob,
                 no_speech_prob=result.no_speech_prob,
                 compression_ratio=result.compression_ratio,
+                hypotheses=result.hypotheses,
             )
             for result in decode(self.model, encoded, language, options, bias, tag)
         ]

@@ -89,6 +89,23 @@ def test_the_odds_of_a_question_are_those_of_torchs_decoder(
     assert all(one.question_log_odds is None for one in engine.decode(encoded, "fr", options))
 
 
+def test_the_best_texts_are_those_of_torch(
+    torch_engine: TorchEngine, engine: CTranslate2Engine, encoded: Encoded
+) -> None:
+    options = DecodeOptions(beam_size=4, n_best=3, max_tokens=6)
+    expected = torch_engine.decode(encoded, "fr", options)
+    shared = 0
+    for theirs, own in zip(expected, engine.decode(encoded, "fr", options), strict=True):
+        assert own.hypotheses[0].text == own.text and 1 < len(own.hypotheses) <= 3
+        probable = {one.text: one.log_probability for one in theirs.hypotheses}
+        for one in own.hypotheses:
+            if one.text in probable:
+                shared += 1
+                assert one.log_probability == pytest.approx(probable[one.text], abs=1e-3)
+    # Where the search may stop is another question for each.
+    assert shared >= 2 * len(expected)
+
+
 def test_it_hears_the_language_that_torch_hears(
     torch_engine: TorchEngine, engine: CTranslate2Engine, encoded: Encoded
 ) -> None:
