@@ -99,7 +99,8 @@ class Word:
         text: As it stands in the transcript's ``text.split()``, or some characters in a language without spaces.
         start: Seconds from the start of the recording or fragment.
         end: Seconds from the start of the recording or fragment.
-        probability: Mean probability of its tokens, 0 to 1.
+        probability: How likely it is right, 0 to 1: the mean probability of its tokens, calibrated by the checkpoint if
+            it was taught that (`asr calibrate`).
         prominence: How far the voice lifts it above the others, see `asr.prosody.prominence`; None where that cannot
             be told.
         alternatives: What hypotheses have in its place, the likeliest first; none without hypotheses.

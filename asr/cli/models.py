@@ -1,9 +1,10 @@
-"""Commands on models: label with what one hears, interpolate between two, choose one, calibrate the heads of one."""
+"""Commands on models: label with what one hears, interpolate between two, choose one, calibrate one."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.progress import track
 
-from asr.errors import AsrError, ManifestError
+from asr.errors import AsrError, ConfigError, ManifestError
 
 Why = Annotated[str, typer.Option(help="Stands in the record of what was done (asr audit show).")]
 WithoutConsentCheck = Annotated[
@@ -195,8 +196,10 @@ def gate(
 
 
 def calibrate(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint with heads.")],
-    manifests: Annotated[list[Path], typer.Argument(help="Labelled fragments of speakers that were not learnt from.")],
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, with heads or without.")],
+    manifests: Annotated[
+        list[Path], typer.Argument(help="Fragments of speakers that were not learnt from, with labels and texts.")
+    ],
     output: Annotated[Path, typer.Option(help="The checkpoint to write (.pt).")],
     risk: Annotated[
         float, typer.Option(min=0.0, max=1.0, help='Share of answers that may be wrong; the rest is "unknown".')
@@ -204,8 +207,10 @@ def calibrate(
     why: Why = "training",
     without_consent_check: WithoutConsentCheck = False,
 ) -> None:
-    """Make the probabilities of a checkpoint's heads hold, and find from which one on they can be trusted."""
+    """Make probabilities hold: those of a checkpoint's heads, and from which one on they can be trusted; of words."""
     from asr.evaluation.calibrate import calibrate as fit
+    from asr.evaluation.words import calibrate_words
+    from asr.inference.transcriber import Transcriber
     from asr.model.checkpoint import load_checkpoint, save_checkpoint
     from asr.privacy.consent import ConsentCheck, ask
     from asr.privacy.record import open_record, sha256_of
@@ -219,8 +224,15 @@ def calibrate(
     }
     details |= consent_details(consent is None, refused)
     with open_record().during("train", why=why, manifests=manifests, details=details) as outcome:
-        found = fit(loaded.model, manifests, risk, consent)
-        save_checkpoint(loaded.model, loaded.info, output)
+        found = fit(loaded.model, manifests, risk, consent) if loaded.model.heads else []
+        words = calibrate_words(Transcriber(loaded), manifests, consent)
+        if not found and words is None:
+            raise ConfigError(
+                "there is nothing to calibrate: the checkpoint has no heads, and the fragments hold no 50 right and 50 "
+                "wrong words of several speakers; give more fragments, with what is said in them"
+            )
+        info = replace(loaded.info, words=None if words is None else words.confidence)
+        save_checkpoint(loaded.model, info, output)
         outcome.details["checkpoints"] = {output.name: sha256_of(output)}
     for head in found:
         typer.echo(
@@ -235,6 +247,12 @@ def calibrate(
                     f"question marks by {'words and voice' if source == 'fused' else source} on {head.marks.fragments} "
                     f"fragments: F1 {score.f1:.3f}, false ones on {100 * score.false:.1f} % of what is no question"
                 )
+    typer.echo(
+        "words: too few right and wrong ones to learn what their probabilities are worth"
+        if words is None
+        else f"words: {words.words}, {100 * words.right:.1f} % right, calibration error {words.error_before:.3f} "
+        f"before and {words.error:.3f} now, on speakers held out"
+    )
     typer.echo(f"written to {output}")
 
 

@@ -391,9 +391,16 @@ class Transcriber:
         frames = [max(1, len(clip.samples) * FRAME_RATE // SAMPLE_RATE) for clip in clips]
         found = self.engine.word_times(encoded, frames, results, language)
         return [
-            _weighed(with_alternatives(words, result.hypotheses), clip.samples)
+            _weighed(with_alternatives(self._confident(words), result.hypotheses), clip.samples)
             for words, result, clip in zip(found, results, clips, strict=True)
         ]
+
+    def _confident(self, words: tuple[Word, ...]) -> tuple[Word, ...]:
+        """The words with probabilities that hold, where it was learnt what they are worth."""
+        worth = self.engine.info.words
+        if worth is None:
+            return words
+        return tuple(replace(word, probability=worth.of(word.probability)) for word in words)
 
     def _ask_heads(self, clips: list[Clip], encoded: Encoded, languages: list[str]) -> list[dict[HeadName, Answer]]:
         """What every head of the model says of each clip."""

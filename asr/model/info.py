@@ -8,13 +8,31 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
+from scipy.special import expit
 
 from asr.errors import CheckpointError
-from asr.model.heads import HeadSpec
+from asr.model.heads import HeadSpec, log_odds
 from asr.model.network import DialectWhisper, Window
 from asr.weights.openai import OWN_ENTRY
 
 FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class WordConfidence:
+    """How likely a word is right, by its tokens' mean probability: logistic regression on its log-odds (Platt 1999).
+
+    Attributes:
+        slope: Of the log-odds, above 0: what the decoder is surer of stays surer.
+        intercept: Log-odds of a word to which the decoder gives one half.
+    """
+
+    slope: float
+    intercept: float
+
+    def of(self, probability: float) -> float:
+        """The chance that a word is right, 0 to 1."""
+        return float(expit(self.slope * log_odds(probability) + self.intercept))
 
 
 @dataclass(frozen=True)
@@ -32,6 +50,7 @@ class CheckpointInfo:
         manifests: SHA-256 of every training manifest, by its name in the configuration.
         alignment_heads: (layer, head) pairs used for word times; filled in when it is saved.
         heads: What each head answers; filled in when it is saved.
+        words: What words' probabilities are worth (`asr calibrate`); None leaves them as the decoder has them.
         format_version: Version of this entry.
     """
 
@@ -45,6 +64,7 @@ class CheckpointInfo:
     manifests: dict[str, str] = field(default_factory=dict)
     alignment_heads: list[list[int]] = field(default_factory=list)
     heads: dict[str, HeadSpec] = field(default_factory=dict)
+    words: WordConfidence | None = None
     format_version: int = FORMAT_VERSION
 
 

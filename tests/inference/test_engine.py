@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from asr.inference.decoding import DecodeOptions
 from asr.inference.fallback import Fallback
 from asr.inference.transcriber import Transcriber
 from asr.model.checkpoint import Checkpoint
+from asr.model.info import WordConfidence
 from asr.transcript import Transcript
 
 Voice = Callable[..., npt.NDArray[np.float32]]
@@ -96,3 +98,14 @@ def test_a_recording_is_decoded_again_without_chance(folder: Path, speak: Voice)
     options = DecodeOptions(max_tokens=8, fallback=Fallback(logprob=10.0, no_speech=1.1))
     found = Transcriber(folder, options=options).transcribe(speak(3.0), language="fr")
     assert found.text and found.fallbacks == {"beam": 1}
+
+
+def test_words_are_as_sure_as_was_learnt(checkpoint: Checkpoint, clips: list[Samples]) -> None:
+    worth = WordConfidence(0.5, 0.3)
+    learnt = replace(checkpoint, info=replace(checkpoint.info, words=worth))
+    plain, sure = (
+        Transcriber(one, device="cpu", options=SHORT, words=True, speech=None).transcribe(clips[3], language="fr")
+        for one in (checkpoint, learnt)
+    )
+    assert plain.words and [word.text for word in plain.words] == [word.text for word in sure.words]
+    assert [word.probability for word in sure.words] == [worth.of(word.probability) for word in plain.words]
