@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,8 +105,9 @@ def test_a_dead_workers_blocks_are_done_again(archive: Path, settings: Settings,
     assert process.returncode == 1, stderr
     assert "runner=ray" in stderr and "2 failed (1 audio, 1 manifest)" in stderr
     assert (tmp_path / "ray.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
-    assert not list(folder.iterdir())
-    folder.rmdir()
+    # What torch puts there is its own.
+    assert not list(folder.glob("asr-ray-*"))
+    shutil.rmtree(folder)
     until = time.monotonic() + 60
     while left := [child for child in workers if Path(f"/proc/{child}").exists()]:
         assert time.monotonic() < until, left
