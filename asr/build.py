@@ -70,7 +70,10 @@ def run_training(config: TrainConfig) -> Path:
 def _train(config: TrainConfig, folder: Path, refused: dict[str, int]) -> Path:
     # The dialect head alone hears no pitch.
     contours = bool(config.heads.intonation or config.heads.tune)
-    batch = BatchOptions(config.data.margin, config.data.timestamps, config.augment.speeds, config.data.tags, contours)
+    data = config.data
+    batch = BatchOptions(
+        data.margin, data.timestamps, config.augment.speeds, data.tags, data.prompts, data.silence, contours
+    )
     if config.resume is None:
         # What `auto` means here is written down: a run that goes on elsewhere keeps it.
         config = replace(config, trainer=with_precision(config.trainer))

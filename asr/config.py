@@ -71,13 +71,15 @@ class AdapterConfig:
 
 @dataclass(frozen=True, slots=True)
 class DataConfig(DataOptions):
-    """Group ``data``; `asr.data.batch.BatchOptions` says what the last three mean. One manifest needs no list."""
+    """Group ``data``; `asr.data.batch.BatchOptions` says what the last five mean. One manifest needs no list."""
 
     train: Paths
     dev: Paths = ()
     margin: tuple[float, float] = (0.1, 1.0)
     timestamps: float = 0.1
     tags: float = 0.0
+    prompts: float = 0.0
+    silence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
