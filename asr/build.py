@@ -182,6 +182,7 @@ def run_evaluation(config: EvaluateConfig) -> None:
             consent=None if config.without_consent_check else ConsentCheck("evaluation"),
             intent_model=intent_model,
             standard=config.standard,
+            abilities=config.abilities,
         )
         outcome.details["fragments"] = report.fragments
         if not config.without_consent_check:

@@ -164,6 +164,7 @@ class EvaluateConfig:
         pictures: Folder for pictures of how labels were told; None draws none.
         intent_model: Tells what the outputs ask for, compared with the fragments' ``intent``; None asks nothing.
         standard: The dialect, or the test set, that is standard speech, for the gap in intent retention.
+        abilities: Measure long recordings, word times and silence too.
         decode: How both search for text.
         baseline_tag: In the place of ``decode.tag`` for the baseline.
         device: ``cpu``, ``cuda`` or ``auto``.
@@ -182,6 +183,7 @@ class EvaluateConfig:
     pictures: str | None = None
     intent_model: str | None = None
     standard: str | None = None
+    abilities: bool = True
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     baseline_tag: str = "auto"
     device: str = "auto"

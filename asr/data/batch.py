@@ -21,6 +21,7 @@ from whisper.model import Whisper
 from asr.audio import SAMPLE_RATE, load_audio
 from asr.data.examples import MAX_SECONDS, PAUSE, Example
 from asr.data.labels import IGNORED, Labeller, Stretch
+from asr.data.silence import unspoken
 from asr.data.stream import FOR_TRAINING, Draw, Position, UsableFragments, sequential_batches
 from asr.errors import AudioError, ConfigError
 from asr.fragment import Fragment
@@ -31,9 +32,8 @@ log = logging.getLogger(__name__)
 
 Samples = npt.NDArray[np.float32]
 
-# Shortest silence that is made up, in seconds, and the share of it that is digital.
+# Shortest silence that is made up, in seconds.
 _SHORT_SILENCE = 0.5
-_QUIET = 0.25
 # What stands for it where fragments are asked for; there is no such recording.
 _SILENCE = Fragment(id="silence", audio="silence", text="", language="en")
 
@@ -222,30 +222,6 @@ def _joined(read: _Read, speed: float, chance: random.Random) -> tuple[Samples, 
         stretches.append(Stretch(part.text, at / SAMPLE_RATE / speed, (at + len(clip)) / SAMPLE_RATE / speed))
         at += len(clip)
     return np.concatenate(pieces), stretches
-
-
-def unspoken(seconds: float, made: np.random.Generator) -> Samples:
-    """Nothing that anybody said: digital silence, or noise somewhere between white and brown, soft or loud.
-
-    Args:
-        seconds: How much of it.
-        made: Draws it.
-
-    Returns:
-        Float [N] at 16 kHz.
-    """
-    length = max(1, round(seconds * SAMPLE_RATE))
-    # An amplitude that falls with the frequency to this power: 0 is white noise, a half pink, 1 brown.
-    slope, level, quiet = made.uniform(0, 1), made.uniform(-70, -20), made.uniform() < _QUIET
-    if quiet:
-        return np.zeros(length, np.float32)
-    frequencies = np.fft.rfftfreq(length)
-    # Nothing below 20 Hz, which nobody hears and which would take all the level.
-    shape = np.where(frequencies * SAMPLE_RATE >= 20, np.maximum(frequencies, 1 / length) ** -slope, 0.0)
-    noise = np.fft.irfft(np.fft.rfft(made.standard_normal(length)) * shape, length)
-    power = np.sqrt(np.mean(noise**2))
-    scaled: Samples = (noise * (10 ** (level / 20) / max(power, 1e-12))).astype(np.float32)
-    return scaled
 
 
 def _nothing(draw: Draw, unreadable: int) -> Batch:

@@ -333,9 +333,8 @@ def test_gradients_are_those_of_the_joined_batch(given: list[str], corpus: Path,
     write_manifest([item.replace(text=item.text + " and on" * n) for n, item in enumerate(fragments)], corpus)
     plain = [
         *given, "heads=dialect", "heads.adversary=1", "heads.least=2", "adapter=full", "augment=none",
-        "optim.lr=1e-20", "data.margin=[0.1,0.1]", "data.timestamps=0", "data.silence=0", "data.joined=0", "data.dev=[]",
-        "trainer.accumulate=1",
-        "trainer.max_steps=2", "trainer.save_every=9",
+        "optim.lr=1e-20", "data.margin=[0.1,0.1]", "data.timestamps=0", "data.silence=0", "data.joined=0",
+        "data.dev=[]", "trainer.accumulate=1", "trainer.max_steps=2", "trainer.save_every=9",
     ]  # fmt: skip
     two = [f"trainer={strategy}", "trainer.accelerator=cpu", "trainer.precision=32-true"]
     scripts = (
