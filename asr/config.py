@@ -77,9 +77,10 @@ class DataConfig(DataOptions):
     dev: Paths = ()
     margin: tuple[float, float] = (0.1, 1.0)
     timestamps: float = 0.1
+    joined: Annotated[float, Field(ge=0, le=1)] = 0.1
+    prompts: float = 0.1
+    silence: float = 0.02
     tags: float = 0.0
-    prompts: float = 0.0
-    silence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -361,7 +361,7 @@ def test_what_cannot_be_used_is_named_and_left_out(given: list[str], corpus: Pat
     Path(fragments[3].audio).write_bytes(b"no audio")
     write_manifest([long, wordy, *fragments], corpus)
     # No batch but those of the broken recording is without anything that can be heard.
-    script = Script(tmp_path, *given, "run=run", "data.batch_seconds=0.5", "data.unreadable=0.2")
+    script = Script(tmp_path, *given, "run=run", "data.batch_seconds=0.5", "data.unreadable=0.2", "data.joined=0")
     assert script.ends() == [0], script.said
     assert "(corpus.jsonl:1): fragment 'long' lasts 30.1 s, Whisper hears 30 s at a time; cut it" in script.said
     assert "(corpus.jsonl:2): the label of fragment 'wordy' has 449 tokens, Whisper has room for 448" in script.said
