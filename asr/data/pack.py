@@ -128,9 +128,8 @@ def pack(
     with ExitStack() as stack:
         processes = stack.enter_context(ProcessPoolExecutor(jobs, mp_context=context)) if jobs > 1 else None
         try:
-            for shard, new in progress(
-                map(_make, jobs_of) if processes is None else processes.map(_make, jobs_of), count
-            ):
+            made_of = map(_make, jobs_of) if processes is None else processes.map(_make, jobs_of)
+            for shard, new in progress(made_of, count):
                 shards.append(shard)
                 made += new
         except BrokenProcessPool:
