@@ -11,8 +11,7 @@ from asr.cli import app
 from asr.fragment import read_manifest, write_manifest
 from asr.privacy.record import open_record
 
-
-_WORDS = "red green blue brown white black pink grey orange purple yellow violet".split()
+_WORDS = ["red", "green", "blue", "brown", "white", "black", "pink", "grey", "orange", "purple", "yellow", "violet"]
 
 
 def run(*arguments: str | Path | int) -> tuple[int, str, str]:
