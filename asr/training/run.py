@@ -189,14 +189,20 @@ class FragmentData(lightning.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the training stream, and what the order of the stream depends on."""
-        return asdict(self.position) | {"manifests": self._hashes}
+        return asdict(self.position) | {"manifests": self._hashes, "joined": self.data.joined}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go to a place in the training stream.
 
         Raises:
             ManifestError: A manifest has changed since, so that the place is another one.
+            TrainingError: It is a place in a stream of an older version.
         """
+        if state_dict.get("joined") != self.data.joined:
+            raise TrainingError(
+                "the run was begun by an older version, which put fragments in another order; go on with that one, or "
+                "start a new run from the run's last.pt"
+            )
         for manifest, before in state_dict.get("manifests", {}).items():
             if self._hashes.get(manifest) != before:
                 raise ManifestError(
