@@ -6,7 +6,8 @@ s. Each is a process of its own, and they take turns, a few steps each; who has 
 
 Ours reads and decodes audio and makes features during its steps. The recipe has its features in memory before the
 first step, which favours it. Prints fragments per second, the median seconds of a step, their ratio, and the peak
-memory of the training process: on a GPU what torch allocated there, else the resident memory.
+memory of the training process: on a GPU what torch allocated there, else the resident memory. With --epochs both train
+so many passes over the manifest instead of --steps, and with --dev what each of them reaches is scored.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import argparse
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,7 @@ class Plan:
         steps: Steps that are measured.
         precision: ``32-true`` or ``bf16-mixed``.
         cuda: Whether on a GPU.
+        folder: Where each leaves its checkpoint, ``ours.pt`` and ``hugging face.pt``.
     """
 
     manifest: Path
@@ -53,6 +56,12 @@ class Plan:
     steps: int
     precision: str
     cuda: bool
+    folder: str
+
+    @property
+    def warmup(self) -> int:
+        """Steps over which both learning rates rise."""
+        return (_WARM + self.steps) // 10
 
 
 class Turn:
@@ -101,14 +110,14 @@ def train_ours(plan: Plan, line: Connection) -> None:
     loaded = load_checkpoint(plan.model)
     loaded.model.window = "tight"
     with tempfile.TemporaryDirectory() as folder:
-        run.train(
+        trained = run.train(
             loaded.model,
             loaded.info,
             Path(folder),
             data=run.DataOptions((str(plan.manifest),), batch_seconds=plan.batch_seconds),
             batch=BatchOptions(speeds=(1.0,)),
             augment=None,
-            optim=OptimOptions(),
+            optim=OptimOptions(warmup_steps=plan.warmup),
             trainer=run.TrainerOptions(
                 max_steps=_WARM + plan.steps,
                 precision=plan.precision,  # type: ignore[arg-type]
@@ -117,6 +126,8 @@ def train_ours(plan: Plan, line: Connection) -> None:
             ),
             seed=0,
         )
+        trained.replace(Path(plan.folder) / "ours.pt")
+    turn.wait()
 
 
 def train_huggingface(plan: Plan, line: Connection) -> None:
@@ -126,12 +137,13 @@ def train_huggingface(plan: Plan, line: Connection) -> None:
 
     from asr.audio import SAMPLE_RATE, load_audio
     from asr.data.labels import Labeller
-    from asr.model.checkpoint import load_checkpoint
+    from asr.model.checkpoint import load_checkpoint, save_checkpoint
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     turn = Turn(line, plan.cuda)
-    whisper = load_checkpoint(plan.model).model.whisper
+    loaded = load_checkpoint(plan.model)
+    whisper = loaded.model.whisper
     labeller = Labeller(whisper)
     extractor = transformers.WhisperFeatureExtractor(feature_size=whisper.dims.n_mels)
     examples = []
@@ -164,6 +176,7 @@ def train_huggingface(plan: Plan, line: Connection) -> None:
                 per_device_train_batch_size=round(len(examples) / (_WARM + plan.steps)),
                 max_steps=_WARM + plan.steps,
                 learning_rate=1e-5,
+                warmup_steps=plan.warmup,
                 bf16=plan.precision == "bf16-mixed",
                 use_cpu=not plan.cuda,
                 save_strategy="no",
@@ -176,6 +189,14 @@ def train_huggingface(plan: Plan, line: Connection) -> None:
             callbacks=[TakesTurns()],
         )
         trainer.train()
+    from asr.weights.huggingface import openai_name
+
+    learnt = {
+        openai_name(name): weight for name, weight in trainer.model.state_dict().items() if name != "proj_out.weight"
+    }
+    whisper.load_state_dict(learnt, strict=False)
+    save_checkpoint(loaded.model, loaded.info, Path(plan.folder) / "hugging face.pt")
+    turn.wait()
 
 
 def as_huggingface(whisper: Any) -> Any:
@@ -214,6 +235,23 @@ def batches_of(plan: Plan) -> list[Any]:
     return [tuple(example.fragment for example in draw.examples) for draw in islice(stream, _WARM + plan.steps)]
 
 
+def steps_of(manifest: Path, batch_seconds: float, epochs: int) -> int:
+    """The steps of some passes over a manifest."""
+    from asr.data.stream import BatchStream
+
+    return sum(1 for draw in takewhile(lambda draw: draw.after.epoch < epochs, BatchStream([manifest], batch_seconds)))
+
+
+def wer_of(checkpoint: Path, dev: Path) -> str:
+    """WER of a checkpoint in percent, with its interval over speakers."""
+    from asr import Transcriber
+    from asr.evaluation import evaluate
+
+    wer = evaluate(Transcriber(checkpoint), {"dev": dev}).targets[0].overall.system.wer
+    assert wer.value is not None and wer.low is not None and wer.high is not None
+    return f"{100 * wer.value:.2f} [{100 * wer.low:.1f}, {100 * wer.high:.1f}]"
+
+
 class Side:
     """One of the two, and what it took.
 
@@ -241,6 +279,12 @@ class Side:
         self._send(signal.SIGSTOP)
         self.seconds.append(time.perf_counter() - began)
 
+    def save(self) -> None:
+        """Let it end its training, and save what it has learnt."""
+        self._send(signal.SIGCONT)
+        self.line.send(None)
+        self.line.recv()
+
     def close(self) -> None:
         """End its processes."""
         self._send(signal.SIGKILL)
@@ -261,6 +305,8 @@ def measure(plan: Plan, turn: int) -> dict[str, Side]:
             for side in sides.values():
                 for _ in range(min(turn, _WARM + plan.steps - first)):
                     side.step()
+        for side in sides.values():
+            side.save()
     finally:
         for side in sides.values():
             side.close()
@@ -274,18 +320,22 @@ def main() -> None:
     parser.add_argument("--model", default="base")
     parser.add_argument("--batch-seconds", type=float, default=80.0)
     parser.add_argument("--steps", type=int, default=8, help="steps measured in each precision")
+    parser.add_argument("--epochs", type=int, help="train so many passes instead")
+    parser.add_argument("--dev", type=Path, help="score what both have learnt on these fragments")
     parser.add_argument("--turn", type=int, default=2, help="steps of one before the other has its turn")
     parser.add_argument("--precisions", nargs="+", default=["32-true", "bf16-mixed"])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
     for precision in given.precisions:
         cuda = given.device == "cuda"
-        plan = Plan(given.manifest, given.model, given.batch_seconds, given.steps, precision, cuda)
+        steps = steps_of(given.manifest, given.batch_seconds, given.epochs) - _WARM if given.epochs else given.steps
+        folder = tempfile.mkdtemp()
+        plan = Plan(given.manifest, given.model, given.batch_seconds, steps, precision, cuda, folder)
         batches = batches_of(plan)[_WARM:]
         count = sum(map(len, batches))
         seconds = sum(fragment.duration for batch in batches for fragment in batch)
         print(
-            f"{precision}: {given.steps} steps of {count / given.steps:.1f} fragments, {seconds / count:.1f} s on "
+            f"{precision}: {steps} steps of {count / steps:.1f} fragments, {seconds / count:.1f} s on "
             f"average, on {torch.cuda.get_device_name() if cuda else f'{torch.get_num_threads()} CPU threads'}"
         )
         sides = measure(plan, given.turn)
@@ -298,6 +348,10 @@ def main() -> None:
                 f"{side.peak / 2**30:5.2f} GiB at the most"
             )
         print(f"{'ratio':>14}: {rates['ours'] / rates['hugging face']:.1f}")
+        if given.dev:
+            for name in sides:
+                print(f"{name:>14}: WER {wer_of(Path(folder) / f'{name}.pt', given.dev)} % on {given.dev.name}")
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
