@@ -34,8 +34,8 @@ class ReadingScores:
 
     Attributes:
         reading: "text" and "text_standard", the fragments' own; "heard", as it is handed on; "heard, no standard
-            rendering" and "heard, no voice", the same without ``text_standard``, and without what the voice tells of
-            a question.
+            rendering", "heard, no voice" and "heard, best text alone", the same without ``text_standard``, without
+            what the voice tells of a question, and without the other texts of a beam search.
         accuracy: Share of the fragments in scope whose intent is told; calling one out of scope is an error.
         f1: Macro-F1 over their intents.
         retention: The accuracy over that of "text".
@@ -190,6 +190,8 @@ def _readings(said: Iterable[tuple[Fragment, Transcript]]) -> dict[str, list[Utt
         found["heard, no standard rendering"] = [event.model_copy(update={"text_standard": None}) for event in heard]
     if any(event.p_question is not None for event in heard):
         found["heard, no voice"] = [event.model_copy(update={"p_question": None}) for event in heard]
+    if any(len(event.nbest) > 1 for event in heard):
+        found["heard, best text alone"] = [event.model_copy(update={"nbest": ()}) for event in heard]
     return found
 
 

@@ -19,7 +19,7 @@ from asr.intent.event import event_of
 from asr.intent.features import bare
 from asr.intent.model import IntentModel
 from asr.intent.training import Example, IntentOptions, train_intent_model
-from asr.transcript import Transcript
+from asr.transcript import Hypothesis, Segment, Transcript
 
 TEXTS = {
     "weather": ("will it rain tomorrow?", "is it cold outside?", "how hot is it today?", "do i need an umbrella?"),
@@ -151,6 +151,18 @@ def test_readings_with_and_without_what_a_transcript_has_beside_the_text(model: 
     assert by_reading["text_standard"] == by_reading["heard"] == by_reading["heard, no voice"] == 1.0
     alone = model.predict(event_of(replace(voiced, text_standard=None)))
     assert by_reading["heard, no standard rendering"] == float(alone.name == "music")
+
+
+def test_the_other_texts_of_a_beam_search_are_weighed_against_the_best_alone(model: IntentModel) -> None:
+    fragment = Fragment(id="a", audio="a.wav", text="play some jazz.", language="en", custom={"intent": "music"})
+    # The best text leads astray; all the others agree.
+    texts = (Hypothesis("what is the weather", -1.0), Hypothesis("play some jazz", -1.1), Hypothesis("play jazz", -1.1))
+    segment = Segment(0.0, 1.0, texts[0].text, -0.5, 0.0, 1.0, hypotheses=texts)
+    transcript = Transcript("a", texts[0].text, "en", None, 1.0, (segment,))
+    by_reading = {one.reading: one.accuracy.value for one in scores([fragment], [transcript], model).readings}
+    assert list(by_reading) == ["text", "heard", "heard, best text alone"]
+    assert by_reading["heard, best text alone"] == float(model.predict("what is the weather").name == "music") == 0.0
+    assert by_reading["heard"] == float(model.predict(event_of(transcript)).name == "music")
 
 
 def test_only_what_has_an_intent_and_a_transcript_counts(
