@@ -18,6 +18,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers.logger import Logger
 from pydantic import Field
 from torch.utils.data import DataLoader
 
@@ -303,6 +304,8 @@ def train(
     head_weights: Mapping[HeadName, Sequence[float]] | None = None,
     corpora: Sequence[str] = (),
     consent: ConsentCheck | None = FOR_TRAINING,
+    loggers: Sequence[Logger] = (),
+    watchers: Sequence[lightning.Callback] = (),
 ) -> Path:
     """Train a model and keep its checkpoints in ``folder/checkpoints``.
 
@@ -321,6 +324,8 @@ def train(
         head_weights: Of each label of each head that is learnt.
         corpora: What the dialect head's adversary tells apart, if there is one.
         consent: What is asked of the fragments, those of ``data.dev`` included; None was told to ask nothing.
+        loggers: Where figures go beside the run's own log.
+        watchers: Are told last what happens.
 
     Returns:
         The best checkpoint.
@@ -367,6 +372,7 @@ def train(
         StopOnSignal(checkpoints),
         LearningRateMonitor("step"),
         TQDMProgressBar(refresh_rate=1 if sys.stderr.isatty() else trainer.log_every),
+        *watchers,
     ]
     with warnings.catch_warnings():
         # The loaders are as they are on purpose; lightning's advice on workers does not know the stream.
@@ -395,7 +401,7 @@ def train(
             enable_checkpointing=False,
             enable_model_summary=False,
             default_root_dir=str(folder),
-            logger=[logger, TensorBoardLogger(str(folder), name="", version="tensorboard")],
+            logger=[logger, TensorBoardLogger(str(folder), name="", version="tensorboard"), *loggers],
             plugins=[AtomicCheckpointIO()],
             callbacks=callbacks,
         )

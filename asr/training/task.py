@@ -115,6 +115,7 @@ class TranscriptionTask(lightning.LightningModule):
     Attributes:
         drawn: Fragments that were to be heard since the run began, by all processes.
         missed: Those of them that could not be read.
+        heard: Seconds of speech in the others.
     """
 
     def __init__(
@@ -145,6 +146,7 @@ class TranscriptionTask(lightning.LightningModule):
         self._whole: Whole | None = None
         self.unreadable = unreadable
         self.drawn = self.missed = 0
+        self.heard = 0.0
         # Of the step that runs: the fragments of its batches, and the batch whose loss was no number.
         self._step: list[str] = []
         self._broken: list[str] = []
@@ -161,11 +163,11 @@ class TranscriptionTask(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what was counted."""
-        checkpoint["fragments"] = {"drawn": self.drawn, "missed": self.missed}
+        checkpoint["fragments"] = {"drawn": self.drawn, "missed": self.missed, "heard": self.heard}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting."""
-        self.drawn, self.missed = (checkpoint["fragments"][name] for name in ("drawn", "missed"))
+        self.drawn, self.missed, self.heard = (checkpoint["fragments"][name] for name in ("drawn", "missed", "heard"))
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss: a mean over the targets that are asked for, of all processes together.
@@ -215,13 +217,15 @@ class TranscriptionTask(lightning.LightningModule):
         Raises:
             AudioError: Too many recordings cannot be read.
         """
-        here = [*asked, len(batch.fragments) + batch.unreadable, batch.unreadable]
+        samples = int(batch.num_samples.sum()) if batch.fragments else 0
+        here = [*asked, samples, len(batch.fragments) + batch.unreadable, batch.unreadable]
         everywhere = here
         if self.trainer.world_size > 1:
             sums = torch.tensor(here, device=self.device)
             torch.distributed.all_reduce(sums)
             everywhere = sums.tolist()
-        *totals, drawn, missed = everywhere
+        *totals, samples, drawn, missed = everywhere
+        self.heard += samples / SAMPLE_RATE
         self.drawn += drawn
         self.missed += missed
         if self.missed:
