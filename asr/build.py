@@ -35,6 +35,7 @@ from asr.privacy.consent import ConsentCheck, ask, read_consented
 from asr.privacy.record import Outcome, mark, open_record, sha256_of
 from asr.training.adversary import corpora_of
 from asr.training.card import CARD, PAGE, RunCard, code, environment, read_card
+from asr.training.checkpoints import TrainingStopped
 from asr.training.figures import NoteFigures
 from asr.training.heads import head_labels
 from asr.training.log import JsonLinesLogger
@@ -95,7 +96,7 @@ def run_trial(config: TrainConfig) -> float:
     value = reached(config)
     assert value is not None  # without data.dev there is no search
     log.info("%s: %s %.4g", config.run, config.trainer.monitor, value)
-    return value
+    return value if math.isfinite(value) else math.inf
 
 
 def reached(config: TrainConfig) -> float | None:
@@ -114,6 +115,10 @@ def _tracked(config: TrainConfig, folder: Path) -> Iterator[tuple[list[MlflowRun
     loggers = [MlflowRun(folder, config.logger, plain(config))] if wanted else []
     try:
         yield loggers, card
+    except BaseException as error:
+        for logger in loggers:
+            logger.finalize("KILLED" if isinstance(error, TrainingStopped) else "FAILED")
+        raise
     finally:
         for logger in loggers:
             logger.add_card(folder)
@@ -128,8 +133,8 @@ def _carded(config: TrainConfig, card: RunCard, refused: dict[str, int]) -> Abst
         for purpose, paths in (("training", config.data.train), ("development", config.data.dev))
         for path in paths
     ]
-    of_part = {"code": code(), "environment": environment(_device(config)), "refused": refused, "manifests": manifests}
-    return card.part({"config": plain(config)}, of_part)
+    card.facts["config"] = plain(config)
+    return card.part(code=code(), environment=environment(_device(config)), refused=refused, manifests=manifests)
 
 
 def _device(config: TrainConfig) -> str:

@@ -45,15 +45,13 @@ class RunCard:
         self.facts: dict[str, Any] = read_card(folder) or {"format": FORMAT_VERSION, "run": folder.name, "parts": []}
 
     @contextmanager
-    def part(self, about: Mapping[str, Any], of_part: Mapping[str, Any]) -> Iterator[None]:
+    def part(self, **about: Any) -> Iterator[None]:
         """Note that the run begins, or goes on, and at the end how it ended.
 
         Args:
-            about: What is said of the run as a whole, instead of what was said before.
-            of_part: What is said of this part alone: the next one may be on another machine.
+            about: What is said of this part alone: the next one may be on another machine.
         """
-        part = {"began": _now(), "ended": None, "status": "running", **of_part}
-        self.facts |= about
+        part = {"began": _now(), "ended": None, "status": "running", **about}
         self.facts["parts"].append(part)
         self._write()
         try:
@@ -68,9 +66,9 @@ class RunCard:
             part["ended"] = _now()
             self._write()
 
-    def reach(self, figures: Mapping[str, Any]) -> None:
-        """Note what has been reached so far."""
-        self.facts["figures"] = self.facts.get("figures", {}) | figures
+    def tell(self, **about: Any) -> None:
+        """Say something of the run as a whole, instead of what was said before."""
+        self.facts |= about
         self._write()
 
     def _write(self) -> None:
@@ -98,10 +96,10 @@ def note_verdict(checkpoint: str | Path, verdict: Mapping[str, Any]) -> None:
         verdict: In plain types.
     """
     path = Path(checkpoint)
-    card = RunCard(path.parent.parent)
-    if path.parent.name == "checkpoints" and card.facts["parts"]:
-        card.facts["gate"] = card.facts.get("gate", {}) | {path.name: dict(verdict)}
-        card._write()
+    folder = path.parent.parent
+    if path.parent.name == "checkpoints" and read_card(folder) is not None:
+        card = RunCard(folder)
+        card.tell(gate=card.facts.get("gate", {}) | {path.name: dict(verdict)})
 
 
 def code() -> dict[str, Any]:

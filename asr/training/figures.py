@@ -87,8 +87,8 @@ class NoteFigures(lightning.Callback):
         metrics = _metrics_of(best)
         cuda = module.device.type == "cuda"
         peak = torch.cuda.max_memory_allocated() if cuda else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        self.card.reach(
-            {
+        self.card.tell(
+            figures={
                 "best": {"checkpoint": best.name, "monitor": checkpoints.monitor, "metrics": metrics},
                 "steps": trainer.global_step,
                 "speech_seconds": round(module.heard, 1),

@@ -74,10 +74,11 @@ class MlflowRun(MLFlowLogger):
             import alembic  # noqa: F401  # MLflow needs it for SQLite, and mlflow-skinny does not bring it
             from mlflow.exceptions import MlflowException
             from mlflow.tracking import MlflowClient
+            from sqlalchemy.exc import SQLAlchemyError
         except ImportError as error:
             raise MissingExtraError("logger=mlflow needs: pip install 'dialect-asr[tracking]'") from error
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it makes
-        self._failure: type[Exception] = MlflowException
+        self._failures = (MlflowException, SQLAlchemyError, OSError)
         self._failed = False
         place = folder / _FOLDER
         uri, artifacts = options.uri, None
@@ -99,12 +100,13 @@ class MlflowRun(MLFlowLogger):
                 )
                 # Made here: MLFlowLogger would add the user's name and the script's path.
                 run_id = client.create_run(experiment, run_name=folder.name).info.run_id
-        except (MlflowException, OSError) as error:
+        except self._failures as error:
             raise ConfigError(
                 f"logger.uri={options.uri or uri} cannot be used: {str(error).splitlines()[0]}; correct it, or train "
                 "with logger=none"
             ) from error
         super().__init__(tracking_uri=uri, run_id=run_id)
+        _ = self.experiment  # what was never asked for, MLFlowLogger ends without a word
         if not known.is_file():
             self.log_hyperparams(dict(params))
             with atomic_write(known) as handle:
@@ -118,7 +120,7 @@ class MlflowRun(MLFlowLogger):
 
     @rank_zero_only
     def finalize(self, status: str = "success") -> None:
-        """Note how the run ended."""
+        """Note how the run ended, by the word that lightning or MLflow has for it."""
         with self._tolerant():
             super().finalize(status)
 
@@ -132,7 +134,7 @@ class MlflowRun(MLFlowLogger):
     def _tolerant(self) -> Iterator[None]:
         try:
             yield
-        except (self._failure, OSError) as error:
+        except self._failures as error:
             if not self._failed:
                 log.warning("MLflow cannot be written to, and lacks what follows: %s", str(error).splitlines()[0])
             self._failed = True
