@@ -109,9 +109,7 @@ def test_a_training_is_interrupted_and_goes_on(tiny_checkpoint: Path, corpus: Pa
     assert not [path for path in tmp_path.iterdir() if "hydra" in path.name or path.name == "outputs"]
 
 
-def test_several_runs_of_a_command_have_their_own_folders(
-    tiny_checkpoint: Path, corpus: Path, tmp_path: Path
-) -> None:
+def test_several_runs_of_a_command_have_their_own_folders(tiny_checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
     given = [f"data.train={corpus}", f"model.name={tiny_checkpoint}", *QUICK, "trainer.max_steps=1", "data.workers=0"]
     done = run(tmp_path, "train", "--multirun", *given, "run=runs/mine", "seed=1,2")
     assert done.returncode == 0, done.stderr

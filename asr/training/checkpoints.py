@@ -111,8 +111,8 @@ def _upgraded_from_1(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _upgraded_from_2(state: dict[str, Any]) -> dict[str, Any]:
-    """Version 2 counted no seconds of speech."""
-    return state | {_VERSION_ENTRY: 3, "fragments": state["fragments"] | {"heard": 0.0}}
+    """Version 2 counted no seconds of speech and divided no batches."""
+    return state | {_VERSION_ENTRY: 3, "fragments": state["fragments"] | {"heard": 0.0}, "parts": {}}
 
 
 _UPGRADES = (_upgraded_from_1, _upgraded_from_2)

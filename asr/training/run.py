@@ -413,6 +413,11 @@ def train(
             loop.fit(task, datamodule=loaders, ckpt_path=None if state is None else str(state))
         except SystemExit:  # so lightning ends what a second Ctrl-C has interrupted
             raise KeyboardInterrupt from None
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"the device has too little memory for batches of {data.batch_seconds:g} s; lower data.batch_seconds "
+                "and raise trainer.accumulate by as much (one process alone divides training batches itself)"
+            ) from error
         except RuntimeError as error:
             if loop.world_size > 1 and lost_process(error):
                 raise TrainingError(
