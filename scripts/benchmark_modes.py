@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import astuple, dataclass, replace
 from itertools import islice
 from multiprocessing.connection import Connection
@@ -174,7 +174,8 @@ def learn(plan: Plan, line: Connection) -> None:
                 line.send(Cost(peak - self.before, statistics.median(seconds[_WARM:])))
 
     run.TranscriptionTask = Timed  # type: ignore[misc]
-    with tempfile.TemporaryDirectory() as folder:
+    # The progress bar would stand between the rows of the table.
+    with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         run.train(
             model,
             CheckpointInfo("random"),

@@ -300,6 +300,20 @@ def test_the_benchmark_of_delivery_measures_every_setting(tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
+def test_the_benchmark_of_modes_measures_and_computes(corpus: Path, tmp_path: Path) -> None:
+    given = ("--measured", "tiny-random", "--computed", "tiny", "--modes", "full", "lora", "--steps", "1")
+    done = run(tmp_path, "benchmark_modes", str(corpus), *given, "--batch-seconds", "1", "--precision", "32-true")
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[4:]]
+    assert [row[1] for row in rows] == ["full", "lora"] * 2
+    # openai's own numbers: 37.2 million, of which the adapters are no part.
+    assert [row[0] for row in rows[2:]] == ["tiny (37.2 M)", "tiny (39.3 M)"]
+    small, _, large, frozen = ([float(cell) if cell else None for cell in row[3:]] for row in rows)
+    assert small[0] > 0.005 and small[2] > 0 and large[0] is large[2] is None
+    # 16 bytes for each weight that learns, 4 for one that does not, and what is kept.
+    assert 0.55 < large[1] < 0.75 and 0.15 < frozen[1] < 0.35
+
+
 def test_the_benchmark_of_manifests_measures_every_step(tmp_path: Path) -> None:
     done = run(tmp_path, "benchmark_manifests", "--rows", "200")
     assert done.returncode == 0, done.stderr

@@ -56,7 +56,8 @@ class DataOptions:
         train: Manifests; a pass hears the first one once, the others beside it by weight.
         weights: How often each training manifest is drawn from; equal when empty.
         dev: Manifests on which loss and WER are measured; they choose the checkpoint.
-        batch_seconds: Most seconds of audio in a batch, padding included; a longer fragment is a batch of its own.
+        batch_seconds: Most seconds of audio in a batch, padding included; a longer fragment is a batch of its own. What
+            a device cannot hold of it at once is learnt in parts.
         workers: Processes that load audio; 0 loads in the training process.
         unreadable: Share of the fragments drawn whose recordings may be unreadable: each is named in the log and left
             out. With more, and more than ten, the run ends.
