@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,7 +21,25 @@ from asr.errors import TrainingError
 
 log = logging.getLogger(__name__)
 
-Gradients = Sequence[Tensor | None]
+Losses = dict[str, Tensor]
+Gradients = list[Tensor | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is learnt from a batch.
+
+    Attributes:
+        batch: The batch.
+        losses: Gives the losses of some of its rows, each with its weight in the whole.
+        objective: Makes one of them.
+        parameters: What learns.
+    """
+
+    batch: Batch
+    losses: Callable[[slice], Losses]
+    objective: Callable[[Losses], Tensor]
+    parameters: Sequence[nn.Parameter]
 
 
 class Parts:
@@ -62,6 +81,69 @@ class Parts:
             "memory does not suffice: batches of up to %d s are learnt in %d parts", _seconds(batch), self.of(batch)
         )
 
+    def learn(self, step: Step, before_parts: Callable[[], float]) -> tuple[Losses, Tensor]:
+        """The losses of a batch and their objective, in as many parts as memory asks for, on the way there or back.
+
+        Args:
+            step: What is learnt.
+            before_parts: Called before a step that is in parts from the beginning; gives what the objective will be
+                multiplied by before the way back.
+
+        Raises:
+            TrainingError: There is too little memory for one fragment.
+        """
+        device = step.batch.audio.device.type
+        # The way back is another thread's, with a precision of its own.
+        precision = torch.autocast(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
+        if self.of(step.batch) == 1:
+            whole = _whole(step)
+            if whole is not None:
+                losses, objective = whole
+                kept = [objective]
+
+                def back(given: Tensor) -> Gradients:
+                    gradients = _back(kept, step, given)
+                    if gradients is not None:
+                        return gradients
+                    self.divide(step.batch)
+                    return self._in_parts(step, given, precision)[1]
+
+                return losses, with_way_back(objective.detach(), step.parameters, back)
+            self.divide(step.batch)
+        scaled = torch.tensor(before_parts(), device=step.batch.audio.device)
+        losses, gradients = self._in_parts(step, scaled, precision)
+
+        def rescaled(given: Tensor) -> Gradients:
+            share = given / scaled
+            for place, gradient in enumerate(gradients):
+                gradients[place] = None if gradient is None else gradient * share
+            return gradients
+
+        return losses, with_way_back(step.objective(losses), step.parameters, rescaled)
+
+    def _in_parts(self, step: Step, given: Tensor, precision: torch.autocast) -> tuple[Losses, Gradients]:
+        """The losses of a batch, and the gradients of their objective times what is given."""
+        while True:
+            try:
+                with torch.enable_grad(), precision:
+                    return self._sums(step, given)
+            except torch.OutOfMemoryError:
+                pass  # further down nothing of the failed try is held
+            self.divide(step.batch)
+
+    def _sums(self, step: Step, given: Tensor) -> tuple[Losses, Gradients]:
+        torch.manual_seed(step.batch.seed)
+        total: Losses = {}
+        gradients: Gradients = [None] * len(step.parameters)
+        for rows in self.rows(step.batch):
+            losses = step.losses(rows)
+            found = torch.autograd.grad(step.objective(losses), step.parameters, given, allow_unused=True)
+            for place, (before, one) in enumerate(zip(gradients, found, strict=True)):
+                gradients[place] = one if before is None else before if one is None else before + one
+            total = {name: loss.detach() + total.get(name, 0) for name, loss in losses.items()}
+            torch.clear_autocast_cache()  # weights in half precision, with the part's graph behind them
+        return total, gradients
+
     def rows(self, batch: Batch) -> list[slice]:
         """The rows of each part."""
         size = math.ceil(len(batch.audio) / self.of(batch))
@@ -70,6 +152,23 @@ class Parts:
 
 def _seconds(batch: Batch) -> int:
     return math.ceil(batch.audio.shape[1] / SAMPLE_RATE)
+
+
+def _whole(step: Step) -> tuple[Losses, Tensor] | None:
+    """The losses of a batch, and their objective with its graph; None without the memory for it."""
+    try:
+        losses = step.losses(slice(None))
+        return {name: loss.detach() for name, loss in losses.items()}, step.objective(losses)
+    except torch.OutOfMemoryError:
+        return None
+
+
+def _back(kept: list[Tensor], step: Step, given: Tensor) -> Gradients | None:
+    """The gradients of what is kept, which is given up; None without the memory for it."""
+    try:
+        return list(torch.autograd.grad(kept.pop(), step.parameters, given, allow_unused=True))
+    except torch.OutOfMemoryError:
+        return None
 
 
 class _WayBack(torch.autograd.Function):

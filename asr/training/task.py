@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import lightning
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from asr.audio import SAMPLE_RATE
@@ -33,7 +33,7 @@ from asr.model.network import DialectWhisper, Encoded
 from asr.text import get_normalizer
 from asr.training.adversary import PACE, Adversary, strength_at
 from asr.training.heads import HeadOptions
-from asr.training.parts import Parts, with_way_back
+from asr.training.parts import Parts, Step
 from asr.training.sharding import Whole, norm_of, shard
 
 # So many recordings that cannot be read end no run, whatever their share.
@@ -214,12 +214,18 @@ class TranscriptionTask(lightning.LightningModule):
         heard = _Heard(mel, num_frames, num_samples)
         asked = self._asked(batch)
         weights = self._shares(batch, asked)
-        learnt = [parameter for parameter in self.parameters() if parameter.requires_grad]
         if self.trainer.world_size > 1 or self._whole is not None:
+            # The others could not wait for a second try.
             losses = self._losses(heard, batch, weights, asked)
             loss = _objective(losses)
         else:
-            losses, loss = self._backing_off(heard, batch, weights, asked, learnt, index)
+            step = Step(
+                batch,
+                lambda rows: self._losses(heard.select(rows), batch.select(rows), weights, asked),
+                _objective,
+                trainable_parameters(self),
+            )
+            losses, loss = self.parts.learn(step, lambda: self._before_parts(index))
         # Of several processes the first one's, as if it were alone.
         told = [losses[name].detach() for name in ("heads", "text") if name in losses]
         self.log("train/loss", torch.stack(told).sum(), prog_bar=True, batch_size=len(batch.fragments))
@@ -236,83 +242,16 @@ class TranscriptionTask(lightning.LightningModule):
             self._broken = [fragment.id for fragment in batch.fragments]
         return loss
 
-    def _backing_off(
-        self,
-        heard: _Heard,
-        batch: Batch,
-        weights: Sequence[float],
-        asked: Sequence[int],
-        learnt: Sequence[nn.Parameter],
-        index: int,
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """The losses of a batch and their sum, in as many parts as memory asks for, on the way there or back."""
-        device = batch.audio.device.type
-        mixed = torch.autocast(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
+    def _before_parts(self, index: int) -> float:
+        """Let go the last step's gradients, if there are any; return what the loss will be multiplied by.
 
-        def in_parts(given: Tensor) -> tuple[dict[str, Tensor], list[Tensor | None]]:
-            while True:
-                try:
-                    with torch.enable_grad(), mixed:
-                        return self._in_parts(heard, batch, weights, asked, learnt, given)
-                except torch.OutOfMemoryError:
-                    pass  # outside, nothing of the failed try is held
-                self.parts.divide(batch)
-
-        if self.parts.of(batch) == 1:
-            whole: list[Tensor] = []
-            try:
-                losses = self._losses(heard, batch, weights, asked)
-                whole.append(_objective(losses))
-            except torch.OutOfMemoryError:
-                losses = {}
-            if whole:
-                value = whole[0].detach()
-                losses = {name: loss.detach() for name, loss in losses.items()}
-
-                def back(given: Tensor) -> list[Tensor | None]:
-                    try:
-                        return list(torch.autograd.grad(whole.pop(), learnt, given, allow_unused=True))
-                    except torch.OutOfMemoryError:
-                        pass
-                    self.parts.divide(batch)
-                    return in_parts(given)[1]
-
-                return losses, with_way_back(value, learnt, back)
-            self.parts.divide(batch)
+        lightning does so a moment later, when two gradients would have to be held. The factor is that of fp16, in which
+        small gradients could not be held without it.
+        """
         if index % self.trainer.accumulate_grad_batches == 0:
-            self.zero_grad()  # as lightning would a moment later, when two gradients had to be held
+            self.zero_grad()
         scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        scale = torch.tensor(1.0 if scaler is None else scaler.get_scale(), device=batch.audio.device)
-        losses, gradients = in_parts(scale)
-        return losses, with_way_back(
-            _objective(losses),
-            learnt,
-            lambda given: [None if one is None else one.mul_(given / scale) for one in gradients],
-        )
-
-    def _in_parts(
-        self,
-        heard: _Heard,
-        batch: Batch,
-        weights: Sequence[float],
-        asked: Sequence[int],
-        learnt: Sequence[nn.Parameter],
-        given: Tensor,
-    ) -> tuple[dict[str, Tensor], list[Tensor | None]]:
-        """The losses of a batch, and the gradients of their sum times what is given."""
-        torch.manual_seed(batch.seed)
-        total: dict[str, Tensor] = {}
-        gradients: list[Tensor | None] = [None] * len(learnt)
-        for rows in self.parts.rows(batch):
-            losses = self._losses(heard.select(rows), batch.select(rows), weights, asked)
-            found = torch.autograd.grad(_objective(losses), learnt, given, allow_unused=True)
-            gradients = [
-                one if before is None else before if one is None else before.add_(one)
-                for before, one in zip(gradients, found, strict=True)
-            ]
-            total = {name: loss.detach() + total.get(name, 0) for name, loss in losses.items()}
-            torch.clear_autocast_cache()  # weights in half precision, with the part's graph behind them
-        return total, gradients
+        return 1.0 if scaler is None else float(scaler.get_scale())
 
     def _losses(self, heard: _Heard, batch: Batch, weights: Sequence[float], asked: Sequence[int]) -> dict[str, Tensor]:
         """The losses of a batch or a part of one, weighted, and how often the adversary was right.
