@@ -17,9 +17,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from pydantic import JsonValue
 from rich.console import Console
 
-from asr.config import EvaluateConfig, TrainConfig, TrainIntentConfig, plain, write_config
+from asr.config import DataConfig, EvaluateConfig, TrainConfig, TrainIntentConfig, plain, write_config
 from asr.data.augment import Augment
 from asr.data.batch import BatchOptions
+from asr.data.fetch import fetched
 from asr.errors import ConfigError, TrainingError
 from asr.evaluation import evaluate, render
 from asr.files import atomic_write
@@ -55,6 +56,8 @@ def run_training(config: TrainConfig) -> Path:
         AsrError: Something a user can mend.
     """
     folder = Path(config.run)
+    given = config
+    config = replace(config, data=_here(config.data, folder / "manifests"))
     manifests = (*config.data.train, *config.data.dev)
     # Before anything that takes long: a development manifest, for one, is first read after many steps.
     for manifest in manifests:
@@ -69,14 +72,21 @@ def run_training(config: TrainConfig) -> Path:
         try:
             # What `auto` means here is written down: a run that goes on elsewhere keeps it.
             if config.resume is None:
-                config = replace(config, trainer=with_precision(config.trainer))
-                rank_zero_only(write_config)(config, folder)
-            with _tracked(config, folder) as (loggers, card), _carded(config, card, refused):
+                trainer = with_precision(config.trainer)
+                config, given = replace(config, trainer=trainer), replace(given, trainer=trainer)
+                rank_zero_only(write_config)(given, folder)
+            with _tracked(given, folder) as (loggers, card), _carded(config, given, card, refused):
                 return _train(config, folder, refused, loggers, card)
         finally:
             outcome.details["checkpoints"] = {
                 path.name: sha256_of(path) for path in sorted((folder / "checkpoints").glob("*.pt"))
             }
+
+
+def _here(data: DataConfig, folder: Path) -> DataConfig:
+    """The data with every manifest where it can be read; fetched anew, because consent may have ended since."""
+    train, dev = (tuple(fetched(manifest, folder) for manifest in manifests) for manifests in (data.train, data.dev))
+    return replace(data, train=train, dev=dev)
 
 
 def run_trial(config: TrainConfig) -> float:
@@ -124,7 +134,9 @@ def _tracked(config: TrainConfig, folder: Path) -> Iterator[tuple[list[MlflowRun
             logger.add_card(folder)
 
 
-def _carded(config: TrainConfig, card: RunCard, refused: dict[str, int]) -> AbstractContextManager[None]:
+def _carded(
+    config: TrainConfig, given: TrainConfig, card: RunCard, refused: dict[str, int]
+) -> AbstractContextManager[None]:
     """Note on the card how this part of a run begins and ends; of several processes, in the first one."""
     if rank_zero_only.rank:  # type: ignore[attr-defined]
         return nullcontext()
@@ -133,7 +145,7 @@ def _carded(config: TrainConfig, card: RunCard, refused: dict[str, int]) -> Abst
         for purpose, paths in (("training", config.data.train), ("development", config.data.dev))
         for path in paths
     ]
-    card.facts["config"] = plain(config)
+    card.facts["config"] = plain(given)
     return card.part(code=code(), environment=environment(_device(config)), refused=refused, manifests=manifests)
 
 
@@ -152,7 +164,10 @@ def _train(
 ) -> Path:
     # The dialect head alone hears no pitch.
     contours = bool(config.heads.intonation or config.heads.tune)
-    batch = BatchOptions(config.data.margin, config.data.timestamps, config.augment.speeds, config.data.tags, contours)
+    data = config.data
+    batch = BatchOptions(
+        data.margin, data.timestamps, config.augment.speeds, data.tags, data.prompts, data.silence, contours
+    )
     if refused:
         figures = {f"refused/{reason}": float(count) for reason, count in refused.items()}
         JsonLinesLogger(folder / "log.jsonl").log_metrics(figures)
@@ -261,6 +276,7 @@ def run_evaluation(config: EvaluateConfig) -> None:
             consent=None if config.without_consent_check else ConsentCheck("evaluation"),
             intent_model=intent_model,
             standard=config.standard,
+            abilities=config.abilities,
         )
         outcome.details["fragments"] = report.fragments
         if not config.without_consent_check:

@@ -294,8 +294,8 @@ class TranscriptionTask(lightning.LightningModule):
         Raises:
             AudioError: Too many recordings cannot be read.
         """
-        samples = int(batch.num_samples.sum()) if batch.fragments else 0
-        here = [*asked, samples, len(batch.fragments) + batch.unreadable, batch.unreadable]
+        spoken = [int(length) for length, one in zip(batch.num_samples, batch.fragments, strict=False) if one.text]
+        here = [*asked, sum(spoken), batch.heard + batch.unreadable, batch.unreadable]
         everywhere = here
         if self.trainer.world_size > 1:
             sums = torch.tensor(here, device=self.device)

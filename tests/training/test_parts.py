@@ -17,6 +17,7 @@ from torch import Tensor
 from whisper.model import Whisper
 
 from asr.data.batch import Batch, BatchLoader, BatchOptions
+from asr.data.examples import Example
 from asr.data.labels import Labeller
 from asr.data.stream import Draw
 from asr.errors import TrainingError
@@ -61,7 +62,7 @@ def small_device(monkeypatch: pytest.MonkeyPatch, there: int = 99, back: int = 9
 def batch(tiny_whisper: Whisper, corpus: Path) -> Batch:
     fragments = tuple(read_manifest(corpus))[:5]
     loader = BatchLoader(Labeller(tiny_whisper), BatchOptions(contours=True))
-    return loader[Draw(fragments, None, seed=7)]
+    return loader[Draw(tuple(Example((one,)) for one in fragments), None, seed=7)]
 
 
 def learn(whisper: Whisper, corpus: Path, batch: Batch, precision: str = "32-true") -> tuple[dict[str, Tensor], Any]:
