@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Since 1.29 onnxruntime, which tracks pitch and detects speech here, sends its maker events and a device's id unless it
 # is told not to before it is loaded. Nothing of a machine that hears people's voices goes anywhere.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+# The same of MLflow, to which a training may log.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 __all__ = ["Fragment", "Transcriber", "Transcript", "load_checkpoint", "read_manifest"]
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from asr.config import DataConfig, EvaluateConfig, TrainConfig, TrainIntentConfi
 from asr.data.augment import Augment
 from asr.data.batch import BatchOptions
 from asr.data.fetch import fetched
-from asr.errors import ConfigError
+from asr.errors import ConfigError, TrainingError
 from asr.evaluation import evaluate, render
 from asr.files import atomic_write
 from asr.fragment import read_numbered
@@ -31,12 +33,17 @@ from asr.intent.training import read_examples, score_intents, train_intent_model
 from asr.model.adapt import adapt
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint
 from asr.privacy.consent import ConsentCheck, ask, read_consented
-from asr.privacy.record import Outcome, open_record, sha256_of
+from asr.privacy.record import Outcome, mark, open_record, sha256_of
 from asr.training.adversary import corpora_of
+from asr.training.card import CARD, PAGE, RunCard, code, environment, read_card
+from asr.training.checkpoints import TrainingStopped
+from asr.training.figures import NoteFigures
 from asr.training.heads import head_labels
 from asr.training.log import JsonLinesLogger
 from asr.training.run import train, with_precision
 from asr.training.start import start_heads
+from asr.training.tracking import RUN_ID, MlflowRun
+from asr.weights.state import weights_sha256
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +70,13 @@ def run_training(config: TrainConfig) -> Path:
     begun |= {"without_consent_check": True} if config.without_consent_check else {"refused": dict(refused)}
     with _recorded("train", config.why, manifests, begun) as outcome:
         try:
-            return _train(config, given, folder, refused)
+            # What `auto` means here is written down: a run that goes on elsewhere keeps it.
+            if config.resume is None:
+                trainer = with_precision(config.trainer)
+                config, given = replace(config, trainer=trainer), replace(given, trainer=trainer)
+                rank_zero_only(write_config)(given, folder)
+            with _tracked(given, folder) as (loggers, card), _carded(config, given, card, refused):
+                return _train(config, folder, refused, loggers, card)
         finally:
             outcome.details["checkpoints"] = {
                 path.name: sha256_of(path) for path in sorted((folder / "checkpoints").glob("*.pt"))
@@ -76,22 +89,91 @@ def _here(data: DataConfig, folder: Path) -> DataConfig:
     return replace(data, train=train, dev=dev)
 
 
-def _train(config: TrainConfig, given: TrainConfig, folder: Path, refused: dict[str, int]) -> Path:
+def run_trial(config: TrainConfig) -> float:
+    """Train as one trial of a search; return the monitored figure, of which the search looks for the lowest.
+
+    A training that diverges ends no search: its figure is infinite.
+
+    Raises:
+        TrainingStopped: A signal came; the state is saved.
+        AsrError: Something a user can mend.
+    """
+    try:
+        run_training(config)
+    except TrainingError as error:
+        log.warning("%s: %s", config.run, error)
+        return math.inf
+    value = reached(config)
+    assert value is not None  # without data.dev there is no search
+    log.info("%s: %s %.4g", config.run, config.trainer.monitor, value)
+    return value if math.isfinite(value) else math.inf
+
+
+def reached(config: TrainConfig) -> float | None:
+    """The monitored figure of a run's best checkpoint; None where nothing was measured."""
+    card = read_card(Path(config.run)) or {}
+    value = card.get("figures", {}).get("best", {}).get("metrics", {}).get(config.trainer.monitor)
+    return None if value is None else float(value)
+
+
+@contextmanager
+def _tracked(config: TrainConfig, folder: Path) -> Iterator[tuple[list[MlflowRun], RunCard]]:
+    """The card of a run, and where its figures go; the card is given there at the end, however it ends."""
+    first = not rank_zero_only.rank  # type: ignore[attr-defined]
+    card = RunCard(folder)
+    wanted = first and config.logger.kind == "mlflow"
+    loggers = [MlflowRun(folder, config.logger, plain(config))] if wanted else []
+    try:
+        yield loggers, card
+    except BaseException as error:
+        for logger in loggers:
+            logger.finalize("KILLED" if isinstance(error, TrainingStopped) else "FAILED")
+        raise
+    finally:
+        for logger in loggers:
+            logger.add_card(folder)
+
+
+def _carded(
+    config: TrainConfig, given: TrainConfig, card: RunCard, refused: dict[str, int]
+) -> AbstractContextManager[None]:
+    """Note on the card how this part of a run begins and ends; of several processes, in the first one."""
+    if rank_zero_only.rank:  # type: ignore[attr-defined]
+        return nullcontext()
+    manifests = [
+        {"for": purpose, **mark(Path(path)).model_dump()}
+        for purpose, paths in (("training", config.data.train), ("development", config.data.dev))
+        for path in paths
+    ]
+    card.facts["config"] = plain(given)
+    return card.part(code=code(), environment=environment(_device(config)), refused=refused, manifests=manifests)
+
+
+def _device(config: TrainConfig) -> str:
+    """What a run computes on, in words."""
+    options = config.trainer
+    if options.accelerator != "cpu" and torch.cuda.is_available():
+        kind = torch.cuda.get_device_name()
+    else:
+        kind = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return f"{options.devices * options.nodes} x {kind}, {options.precision}"
+
+
+def _train(
+    config: TrainConfig, folder: Path, refused: dict[str, int], loggers: Sequence[MlflowRun], card: RunCard
+) -> Path:
     # The dialect head alone hears no pitch.
     contours = bool(config.heads.intonation or config.heads.tune)
     data = config.data
     batch = BatchOptions(
         data.margin, data.timestamps, config.augment.speeds, data.tags, data.prompts, data.silence, contours
     )
-    if config.resume is None:
-        # What `auto` means here is written down: a run that goes on elsewhere keeps it.
-        config = replace(config, trainer=with_precision(config.trainer))
-        rank_zero_only(write_config)(replace(given, trainer=config.trainer), folder)
     if refused:
         figures = {f"refused/{reason}": float(count) for reason, count in refused.items()}
         JsonLinesLogger(folder / "log.jsonl").log_metrics(figures)
     loaded = load_checkpoint(config.model.name)
     model = loaded.model
+    card.facts["base"] = {"name": config.model.name, "weights_sha256": weights_sha256(model.whisper)}
     model.window, model.margin = config.model.window, config.model.margin
     torch.manual_seed(config.seed)  # adapters and heads begin at random
     consent = config.consent
@@ -131,6 +213,8 @@ def _train(config: TrainConfig, given: TrainConfig, folder: Path, refused: dict[
         head_weights={name: labels.weights for name, labels in learnt.items()},
         corpora=corpora,
         consent=consent,
+        loggers=loggers,
+        watchers=[NoteFigures(card)],
     )
     log.info("best checkpoint: %s", best)
     return best
@@ -148,7 +232,8 @@ def _refuse_second_run(folder: Path) -> None:
             f"{folder} holds a run already; go on with resume={folder}, or choose another folder with run="
         )
     # Of a run that was killed before it had saved anything.
-    (folder / "log.jsonl").unlink(missing_ok=True)
+    for name in ("log.jsonl", CARD, PAGE, RUN_ID):
+        (folder / name).unlink(missing_ok=True)
 
 
 def run_evaluation(config: EvaluateConfig) -> None:

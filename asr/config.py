@@ -28,6 +28,7 @@ from asr.privacy.consent import ConsentCheck
 from asr.training.heads import HeadOptions
 from asr.training.run import DataOptions, TrainerOptions
 from asr.training.task import OptimOptions
+from asr.training.tracking import LoggerOptions
 
 # The configuration of a run, in its folder.
 SAVED = "config.yaml"
@@ -110,6 +111,7 @@ class TrainConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimOptions = field(default_factory=OptimOptions)
     trainer: TrainerOptions = field(default_factory=TrainerOptions)
+    logger: LoggerOptions = field(default_factory=LoggerOptions)
     heads: HeadOptions = field(default_factory=HeadOptions)
     resume: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -293,6 +295,29 @@ def write_config(config: TrainConfig, folder: Path) -> None:
     """Write a run's configuration into its folder."""
     with atomic_write(folder / SAVED) as handle:
         handle.write(yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
+
+
+def of_multirun(config: TrainConfig, number: int, search: bool) -> TrainConfig:
+    """Return the configuration of one of several runs that one command starts; each has its own folder.
+
+    Args:
+        config: As composed for it.
+        number: Which one.
+        search: Whether the next one is chosen by what this one reaches.
+
+    Raises:
+        ConfigError: It cannot be one of several, or reaches nothing that is measured.
+    """
+    if config.resume is not None:
+        raise ConfigError(f"resume={config.resume} goes on with one run; leave --multirun and lists of values out")
+    if config.trainer.devices * config.trainer.nodes > 1:
+        raise ConfigError(
+            "a multirun trains in one process, and trainer.devices times trainer.nodes is "
+            f"{config.trainer.devices * config.trainer.nodes}; start each of these runs by itself"
+        )
+    if search and not config.data.dev:
+        raise ConfigError("a search needs data.dev: on it is measured which run is best")
+    return replace(config, run=f"{config.run}/{number}")
 
 
 def plain(config: TrainConfig) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import argparse
 import time
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from tqdm import tqdm
@@ -52,7 +53,9 @@ def main() -> None:
         f"{torch.get_num_threads()} threads"
     )
     task = TranscriptionTask(model, OptimOptions(), None, max_steps=len(batches))
-    task.log = lambda *args, **kwargs: None  # type: ignore[method-assign]  # there is no trainer to log to
+    # There is no trainer to log to, and no other process.
+    task.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    task._trainer = SimpleNamespace(world_size=1)  # type: ignore[assignment]
     optimizer = torch.optim.AdamW(trainable_parameters(model), fused=True)
     seconds_of(task, optimizer, "tight", batches[0])  # the first step makes the optimiser's state
     # One after the other on the same batch, so that what else the machine does slows both.

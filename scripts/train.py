@@ -2,22 +2,28 @@
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from asr.entry import entry_point
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
-def main(config: DictConfig) -> None:
-    """Compose, check, build, run."""
+def main(config: DictConfig) -> float | None:
+    """Compose, check, build, run; return the monitored figure, of which a search looks for the lowest."""
     with entry_point():
-        from asr.build import run_training
-        from asr.config import TrainConfig, saved_config, to_options
+        from asr.build import reached, run_training, run_trial
+        from asr.config import TrainConfig, of_multirun, saved_config, to_options
 
-        if config.resume is None:
-            run_training(to_options(config, TrainConfig))
-        else:
-            run_training(saved_config(config, HydraConfig.get().overrides.task))
+        now = HydraConfig.get()
+        options = to_options(config, TrainConfig) if config.resume is None else saved_config(config, now.overrides.task)
+        if now.mode is RunMode.MULTIRUN:
+            search = now.runtime.choices["hydra/sweeper"] != "basic"
+            options = of_multirun(options, now.job.num, search)
+            if search:
+                return run_trial(options)
+        run_training(options)
+        return reached(options)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -17,12 +18,13 @@ import pytest
 import soundfile
 import torch
 import yaml
+from mlflow.tracking import MlflowClient
 from whisper.model import Whisper
 
 import asr.addresses
 import asr.build
 from asr import Transcriber, read_manifest
-from asr.build import run_evaluation, run_training
+from asr.build import reached, run_evaluation, run_training, run_trial
 from asr.config import (
     AdapterConfig,
     AugmentConfig,
@@ -35,7 +37,7 @@ from asr.config import (
 )
 from asr.data.batch import BatchOptions
 from asr.data.pack import pack
-from asr.errors import CheckpointError, ConfigError, ManifestError, RecordError
+from asr.errors import CheckpointError, ConfigError, ManifestError, RecordError, TrainingError
 from asr.evaluation import EvaluationReport, score
 from asr.fragment import Consent, Fragment, write_manifest
 from asr.inference.decoding import DecodeOptions
@@ -45,9 +47,12 @@ from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoin
 from asr.model.heads import HeadSpec
 from asr.model.network import DialectWhisper
 from asr.privacy.record import open_record, sha256_of
+from asr.training.card import read_card
 from asr.training.heads import HeadOptions
 from asr.training.run import TrainerOptions
 from asr.training.task import OptimOptions
+from asr.training.tracking import LoggerOptions
+from asr.weights.state import weights_sha256
 
 
 @pytest.fixture
@@ -136,7 +141,63 @@ def test_a_run_is_not_written_over(config: TrainConfig, tmp_path: Path) -> None:
 def test_a_run_that_came_to_nothing_may_be_begun_again(config: TrainConfig) -> None:
     with pytest.raises(CheckpointError, match=r"no checkpoint 'nowhere\.pt'"):
         run_training(replace(config, model=ModelConfig("nowhere.pt")))
+    card = read_card(Path(config.run))
+    assert card is not None and [part["status"] for part in card["parts"]] == ["failed"]
     assert run_training(config).is_file()
+    card = read_card(Path(config.run))
+    assert card is not None and [part["status"] for part in card["parts"]] == ["finished"]
+
+
+def test_a_run_has_a_card(config: TrainConfig, corpus: Path, dev: Path, tiny_whisper: Whisper) -> None:
+    config = replace(config, data=replace(config.data, dev=(str(dev),)))
+    config = replace(config, trainer=replace(config.trainer, validate_every=1, monitor="dev/loss"))
+    best = run_training(config)
+    card = read_card(Path(config.run))
+    assert card is not None and card["config"] == plain(config)
+    (part,) = card["parts"]
+    assert [(one["for"], one["name"], one["fragments"], one["sha256"]) for one in part["manifests"]] == [
+        ("training", "corpus.jsonl", 12, sha256_of(corpus)), ("development", "dev.jsonl", 2, sha256_of(dev))
+    ]  # fmt: skip
+    assert part["status"] == "finished" and part["environment"]["device"].endswith("threads, 32-true")
+    assert card["base"] == {"name": config.model.name, "weights_sha256": weights_sha256(tiny_whisper)}
+    assert card["figures"]["best"]["checkpoint"] == best.name
+    assert reached(config) == load_checkpoint(best).info.metrics["dev/loss"]
+    text = (Path(config.run) / "card.md").read_text("utf-8")
+    # Fragments, their words and their recordings are nowhere.
+    assert not any(word in text + json.dumps(card) for word in ("sentence number", ".wav", '"f1"'))
+
+
+def test_a_run_that_goes_on_keeps_its_card_and_its_run_in_mlflow(config: TrainConfig) -> None:
+    config = replace(config, logger=LoggerOptions("mlflow"))
+    run_training(config)
+    longer = replace(config.trainer, max_steps=2)
+    run_training(replace(config, resume=config.run, trainer=longer))
+    card = read_card(Path(config.run))
+    assert card is not None and [part["status"] for part in card["parts"]] == ["finished", "finished"]
+    assert card["figures"]["steps"] == 2 and card["config"]["trainer"]["max_steps"] == 2
+    with pytest.raises(CheckpointError):
+        (Path(config.run) / "checkpoints/last.state").unlink()
+        run_training(replace(config, resume=config.run, trainer=longer))
+    client = MlflowClient(f"sqlite:///{config.run}/mlflow/mlflow.db")
+    experiment = client.get_experiment_by_name("dialect-asr")
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    assert tracked.info.status == "FAILED"
+    assert tracked.data.params["optim/lr"] == "0.01"
+    held = Path(client.download_artifacts(tracked.info.run_id, "card.json"))
+    assert [part["status"] for part in json.loads(held.read_bytes())["parts"]] == ["finished", "finished", "failed"]
+
+
+def test_a_trial_of_a_search_tells_its_figure(config: TrainConfig, dev: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(config, data=replace(config.data, dev=(str(dev),)))
+    config = replace(config, trainer=replace(config.trainer, validate_every=1, monitor="dev/loss"))
+    value = run_trial(config)
+    assert 5 < value < 20 and value == reached(config)
+
+    def diverges(*_: object, **__: object) -> Path:
+        raise TrainingError("the loss is not finite in step 3")
+
+    monkeypatch.setattr(asr.build, "train", diverges)
+    assert run_trial(replace(config, run=f"{config.run}2")) == math.inf
 
 
 def test_every_key_arrives(config: TrainConfig, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +226,7 @@ def test_every_key_arrives(config: TrainConfig, corpus: Path, monkeypatch: pytes
         seed=5,
     )
     run_training(changed)
-    assert not Path(config.run).exists()  # resuming begins nothing
+    assert not (Path(config.run) / "config.yaml").exists()  # resuming begins nothing
     assert seen["resume"] is True
     assert (seen["seed"], seen["folder"]) == (5, Path(config.run))
     assert seen["optim"] is changed.optim

@@ -23,6 +23,7 @@ from asr.config import (
     ModelConfig,
     TrainConfig,
     TranscribeConfig,
+    of_multirun,
     plain,
     saved_config,
     to_options,
@@ -32,6 +33,7 @@ from asr.errors import ConfigError
 from asr.model.adapt import LoraOptions
 from asr.training.run import TrainerOptions
 from asr.training.task import OptimOptions
+from asr.training.tracking import LoggerOptions
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CHOICES = sorted((path.parent.name, path.stem) for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "clusters")
@@ -114,6 +116,7 @@ def test_the_files_say_what_the_classes_default_to() -> None:
     assert config.augment == AugmentConfig()
     assert config.optim == OptimOptions()
     assert config.trainer == TrainerOptions()
+    assert config.logger == LoggerOptions()
     assert dataclasses.replace(config.data, train=("x",)) == type(config.data)(("x",))
     assert (config.resume, config.seed) == (None, 0)
     assert train_config("adapter=lora").adapter.lora == LoraOptions()
@@ -124,6 +127,34 @@ def test_the_files_say_what_the_classes_default_to() -> None:
 
 def test_a_run_is_named_by_when_it_began() -> None:
     assert re.fullmatch(r"runs/\d{4}-\d\d-\d\d/\d\d-\d\d-\d\d", train_config().run)
+
+
+def test_each_of_several_runs_has_its_own_folder() -> None:
+    config = train_config("run=runs/mine", "data.dev=dev.jsonl")
+    runs = [of_multirun(config, number, search=True) for number in (0, 1)]
+    assert [one.run for one in runs] == ["runs/mine/0", "runs/mine/1"]
+    assert {dataclasses.replace(one, run="") for one in runs} == {dataclasses.replace(config, run="")}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "search", "message"),
+    [
+        (["resume=runs/a"], False, "resume=runs/a goes on with one run; leave --multirun"),
+        (["trainer=ddp"], False, "a multirun trains in one process, and trainer.devices times trainer.nodes is 2"),
+        ([], True, "a search needs data.dev"),
+    ],
+)
+def test_what_is_none_of_several_runs(overrides: list[str], search: bool, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        of_multirun(train_config(*overrides), 0, search)
+
+
+def test_a_search_changes_fields_that_there_are() -> None:
+    for path in (CONFIGS / "hparams_search").glob("*.yaml"):
+        choice = f"hparams_search={path.stem}"
+        params = compose("train", [GIVEN, choice], return_hydra_config=True).hydra.sweeper.params
+        now = dict(leaves(plain(train_config(choice))))
+        assert params and set(params) <= set(now)
 
 
 def test_several_manifests() -> None:
@@ -154,6 +185,7 @@ def test_several_manifests() -> None:
         (["model.window=narrow"], "'model.window': input should be 'padded' or 'tight', found 'narrow'"),
         (["data.margin=[1]"], "'data.margin.1' is missing in the configuration"),
         (["data.batch_seconds=0"], "'data.batch_seconds': input should be greater than 0, found 0"),
+        (["logger=mlflow", "logger.experiment=''"], "'logger.experiment': string should have at least 1 character"),
         (["augment.noise=2"], "'augment.noise': input should be less than or equal to 1, found 2"),
         (["seed=-1"], "'seed': input should be greater than or equal to 0, found -1"),
         (["model.name=${nowhere}"], "'model.name': Interpolation key 'nowhere' not found"),

@@ -56,3 +56,38 @@ def test_nothing_tells_others_what_it_is_used_for(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.rglob("*")] == []
+
+
+def test_mlflow_tells_nobody_that_it_is_used(tmp_path: Path) -> None:
+    # Without asr's word against it, MLflow asks its maker's server what to send, and leaves a machine's id at home.
+    code = """
+import socket, sys
+called = []
+socket.getaddrinfo = lambda host, *_, **__: called.append(host) or (_ for _ in ()).throw(OSError("no network"))
+if sys.argv[1] == "asr":
+    import asr
+from mlflow.telemetry.client import get_telemetry_client
+from mlflow.tracking import MlflowClient
+client = MlflowClient("sqlite:///m.db")
+client.create_run(client.create_experiment("e"))
+telemetry = get_telemetry_client()
+if telemetry is not None:
+    telemetry.flush(terminate=True)
+print(called)
+"""
+    # Not pytest's own environment, in which it keeps still.
+    environment = {"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    told = {}
+    for first in ("asr", "mlflow"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, first],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        told[first] = done.stdout.strip()
+        (tmp_path / "m.db").unlink()
+    assert told["asr"] == "[]" and "mlflow" in told["mlflow"]

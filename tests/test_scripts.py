@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from asr.fragment import read_manifest
 from asr.intent.model import load_intent_model
 from asr.model.checkpoint import load_checkpoint
+from asr.training.card import read_card
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 # What makes a training quick; the rest is as configured.
@@ -99,9 +101,60 @@ def test_a_training_is_interrupted_and_goes_on(tiny_checkpoint: Path, corpus: Pa
     assert info.training_config["adapter"]["mode"] == "frozen_encoder"
     # Hydra leaves nothing of its own behind.
     assert sorted(path.name for path in (tmp_path / "runs/mine").iterdir()) == [
-        "checkpoints", "config.yaml", "log.jsonl", "tensorboard"
+        "card.json", "card.md", "checkpoints", "config.yaml", "log.jsonl", "tensorboard"
     ]  # fmt: skip
+    card = read_card(tmp_path / "runs/mine")
+    assert card is not None and [part["status"] for part in card["parts"]] == ["stopped", "finished"]
+    assert card["figures"]["steps"] == 16
     assert not [path for path in tmp_path.iterdir() if "hydra" in path.name or path.name == "outputs"]
+
+
+def test_several_runs_of_a_command_have_their_own_folders(tiny_checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
+    given = [f"data.train={corpus}", f"model.name={tiny_checkpoint}", *QUICK, "trainer.max_steps=1", "data.workers=0"]
+    done = run(tmp_path, "train", "--multirun", *given, "run=runs/mine", "seed=1,2")
+    assert done.returncode == 0, done.stderr
+    runs = [tmp_path / "runs/mine" / name for name in ("0", "1")]
+    # The second one's log is heard too.
+    assert [line for line in done.stderr.splitlines() if line.startswith("best")] == [
+        f"best checkpoint: runs/mine/{folder.name}/checkpoints/last.pt" for folder in runs
+    ]
+    assert [load_checkpoint(one / "checkpoints/last.pt").info.training_config["seed"] for one in runs] == [1, 2]
+    before = {path: path.read_bytes() for one in runs for path in one.glob("*.*")}
+    again = run(tmp_path, "train", "--multirun", *given, "run=runs/mine", "seed=3,4")
+    assert again.returncode == 1 and "runs/mine/0 holds a run already" in again.stderr.splitlines()[-1]
+    assert {path: path.read_bytes() for one in runs for path in one.glob("*.*")} == before
+
+
+def test_a_search_finds_the_best_of_its_trials(tiny_checkpoint: Path, corpus: Path, dev: Path, tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        "train",
+        "hparams_search=optuna",
+        f"data.train={corpus}",
+        f"data.dev={dev}",
+        f"model.name={tiny_checkpoint}",
+        "trainer=cpu",
+        "data.batch_seconds=2",
+        "data.workers=0",
+        "trainer.max_steps=2",
+        "trainer.validate_every=2",
+        "trainer.monitor=dev/loss",
+        "hydra.sweeper.n_trials=2",
+        "run=runs/search",
+    )
+    assert done.returncode == 0, done.stderr
+    found = yaml.safe_load((tmp_path / "runs/search/optimization_results.yaml").read_text("utf-8"))
+    infos = [load_checkpoint(tmp_path / f"runs/search/{name}/checkpoints/step-000002.pt").info for name in ("0", "1")]
+    best = min(infos, key=lambda info: info.metrics["dev/loss"])
+    assert found["best_value"] == pytest.approx(best.metrics["dev/loss"])
+    assert found["best_params"] == {
+        "optim.lr": best.training_config["optim"]["lr"],
+        "adapter.lora.rank": best.training_config["adapter"]["lora"]["rank"],
+    }
+    assert infos[0].training_config["optim"]["lr"] != infos[1].training_config["optim"]["lr"]
+    assert [line.split(":")[0] for line in done.stderr.splitlines() if ": dev/loss " in line] == [
+        "runs/search/0", "runs/search/1"
+    ]  # fmt: skip
 
 
 def test_two_processes_make_one_run(tiny_checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
@@ -183,6 +236,7 @@ def test_an_intent_model_is_trained_and_measured(tmp_path: Path) -> None:
             "asr: unknown key 'optim.lrr' in the configuration; did you mean",
         ),
         ("train", "data.train={dev} optim=sgd", 1, "Could not find 'optim/sgd'"),
+        ("train", "hparams_search=optuna data.train={dev}", 1, "asr: a search needs data.dev"),
         ("train", "resume=gone", 1, "asr: gone is no run: there is no config.yaml in it"),
         ("evaluate", "checkpoint=gone.pt +test.a={dev} device=cpu", 1, "asr: no checkpoint 'gone.pt'"),
         ("evaluate", "checkpoint={tiny} +test.a=gone.jsonl device=cpu", 1, "asr: there is no such manifest"),
@@ -244,6 +298,20 @@ def test_the_benchmark_of_delivery_measures_every_setting(tmp_path: Path) -> Non
     rows = [[int(cell) for cell in line.strip("| ").split(" | ")] for line in done.stdout.splitlines()[2:]]
     assert [row[:2] for row in rows] == [[w, c] for w in (1, 4, 8) for c in (1, 100)] and min(map(min, rows)) > 0
     assert not list(tmp_path.iterdir())
+
+
+def test_the_benchmark_of_modes_measures_and_computes(corpus: Path, tmp_path: Path) -> None:
+    given = ("--measured", "tiny-random", "--computed", "tiny", "--modes", "full", "lora", "--steps", "1")
+    done = run(tmp_path, "benchmark_modes", str(corpus), *given, "--batch-seconds", "1", "--precision", "32-true")
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[4:]]
+    assert [row[1] for row in rows] == ["full", "lora"] * 2
+    # openai's own numbers: 37.2 million, of which the adapters are no part.
+    assert [row[0] for row in rows[2:]] == ["tiny (37.2 M)", "tiny (39.3 M)"]
+    small, _, large, frozen = ([float(cell) if cell else None for cell in row[3:]] for row in rows)
+    assert small[0] > 0.005 and small[2] > 0 and large[0] is large[2] is None
+    # 16 bytes for each weight that learns, 4 for one that does not, and what is kept.
+    assert 0.55 < large[1] < 0.75 and 0.15 < frozen[1] < 0.35
 
 
 def test_the_benchmark_of_manifests_measures_every_step(tmp_path: Path) -> None:

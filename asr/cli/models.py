@@ -126,6 +126,7 @@ def sweep(
     from asr.model.interpolate import interpolate as between
     from asr.privacy.consent import ConsentCheck, ask
     from asr.privacy.record import open_record, sha256_of
+    from asr.training.card import note_verdict
 
     consent = None if without_consent_check else ConsentCheck("training")
     refused = ask([dialect, standard], consent)
@@ -156,6 +157,7 @@ def sweep(
         json.dump(found.to_dict(), handle, indent=2)
         handle.write("\n")
     write_picture(found, output.with_suffix(".png"))
+    note_verdict(adapted, {"limit": limit, "share": found.chosen.share} | found.chosen.verdict.to_dict())
     typer.echo("share  dialect WER %  standard WER %")
     for point in found.points:
         typer.echo(
@@ -177,15 +179,18 @@ def gate(
 ) -> None:
     """Say which models harm a protected group, and choose the best for its worst dialect of the others.
 
-    The exit code is 1 if none passes.
+    What is said of a checkpoint goes to the card of its run, if it still stands there. The exit code is 1 if none
+    passes.
     """
     from asr.evaluation.retention import choose, counts_of, judge, read_report
+    from asr.training.card import note_verdict
 
     verdicts = []
     for path in reports:
         report = read_report(path)
         after, before = (counts_of(report, side, str(path)) for side in ("system", "baseline"))
         verdicts.append(judge(str(path), after, before, protect, limit))
+        note_verdict(str(report.get("system", "")), {"limit": limit} | verdicts[-1].to_dict())
     best = choose(verdicts)
     for verdict in verdicts:
         said = "harms " + ", ".join(map(str, verdict.harmed)) if verdict.harmed else "harms no protected group"

@@ -108,6 +108,11 @@ class Batch:
     heard: int
     unreadable: int
 
+    def select(self, rows: slice) -> Batch:
+        """Return some rows of the batch."""
+        names = ("audio", "num_samples", "margin", "tokens", "targets", "contours", "fragments")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """Return the batch with its tensors on a device."""
         names = ("audio", "num_samples", "margin", "tokens", "targets", "contours")

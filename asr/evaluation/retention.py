@@ -80,6 +80,11 @@ class Verdict:
         """Whether no protected group was harmed."""
         return not self.harmed
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types, ready for JSON; WERs in percent."""
+        harmed = {harm.group: {"before": harm.before.wer, "after": harm.after.wer} for harm in self.harmed}
+        return {"passed": self.passed, "worst": self.worst, "worst_wer": self.wer, "harmed": harmed}
+
 
 def counts_of(report: Mapping[str, Any], side: Side = "system", where: str = "the report") -> dict[str, Count]:
     """The word errors of every group in a report of `scripts/evaluate.py`, by ``dimension=group``, and its abilities.

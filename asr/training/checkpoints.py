@@ -25,7 +25,7 @@ from asr.model.checkpoint import CheckpointInfo, save_checkpoint, write_torch
 from asr.training.task import TranscriptionTask
 
 STATE = "last.state"
-STATE_VERSION = 2
+STATE_VERSION = 3
 _VERSION_ENTRY = "state_version"
 # How a training ends that was asked to and has saved its state: "temporary failure, try again" (sysexits.h).
 STOPPED = 75
@@ -100,12 +100,22 @@ def upgraded(state: dict[str, Any], path: str | Path) -> dict[str, Any]:
             f"{path} has state version {version}, this version of the package reads up to {STATE_VERSION}; upgrade "
             "dialect-asr"
         )
-    return _upgraded_from_1(state) if version == 1 else state
+    for upgrade in _UPGRADES[version - 1 :]:
+        state = upgrade(state)
+    return state
 
 
 def _upgraded_from_1(state: dict[str, Any]) -> dict[str, Any]:
     """Version 1 counted no unreadable recordings and knew no hashes of its manifests."""
     return state | {_VERSION_ENTRY: 2, "fragments": {"drawn": 0, "missed": 0}}
+
+
+def _upgraded_from_2(state: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 counted no seconds of speech and divided no batches."""
+    return state | {_VERSION_ENTRY: 3, "fragments": state["fragments"] | {"heard": 0.0}, "parts": {}}
+
+
+_UPGRADES = (_upgraded_from_1, _upgraded_from_2)
 
 
 class Checkpoints(lightning.Callback):

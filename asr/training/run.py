@@ -18,6 +18,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers.logger import Logger
 from pydantic import Field
 from torch.utils.data import DataLoader
 
@@ -55,7 +56,8 @@ class DataOptions:
         train: Manifests; a pass hears the first one once, the others beside it by weight.
         weights: How often each training manifest is drawn from; equal when empty.
         dev: Manifests on which loss and WER are measured; they choose the checkpoint.
-        batch_seconds: Most seconds of audio in a batch, padding included; a longer fragment is a batch of its own.
+        batch_seconds: Most seconds of audio in a batch, padding included; a longer fragment is a batch of its own. What
+            a device cannot hold of it at once is learnt in parts.
         workers: Processes that load audio; 0 loads in the training process.
         joined: Share of the fragments that are joined with others of their speaker to long examples, where speakers are
             known; without any the model forgets that there is more than one sentence.
@@ -313,6 +315,8 @@ def train(
     head_weights: Mapping[HeadName, Sequence[float]] | None = None,
     corpora: Sequence[str] = (),
     consent: ConsentCheck | None = FOR_TRAINING,
+    loggers: Sequence[Logger] = (),
+    watchers: Sequence[lightning.Callback] = (),
 ) -> Path:
     """Train a model and keep its checkpoints in ``folder/checkpoints``.
 
@@ -331,6 +335,8 @@ def train(
         head_weights: Of each label of each head that is learnt.
         corpora: What the dialect head's adversary tells apart, if there is one.
         consent: What is asked of the fragments, those of ``data.dev`` included; None was told to ask nothing.
+        loggers: Where figures go beside the run's own log.
+        watchers: Are told last what happens.
 
     Returns:
         The best checkpoint.
@@ -377,6 +383,7 @@ def train(
         StopOnSignal(checkpoints),
         LearningRateMonitor("step"),
         TQDMProgressBar(refresh_rate=1 if sys.stderr.isatty() else trainer.log_every),
+        *watchers,
     ]
     with warnings.catch_warnings():
         # The loaders are as they are on purpose; lightning's advice on workers does not know the stream.
@@ -405,7 +412,7 @@ def train(
             enable_checkpointing=False,
             enable_model_summary=False,
             default_root_dir=str(folder),
-            logger=[logger, TensorBoardLogger(str(folder), name="", version="tensorboard")],
+            logger=[logger, TensorBoardLogger(str(folder), name="", version="tensorboard"), *loggers],
             plugins=[AtomicCheckpointIO()],
             callbacks=callbacks,
         )
@@ -417,6 +424,11 @@ def train(
             loop.fit(task, datamodule=loaders, ckpt_path=None if state is None else str(state))
         except SystemExit:  # so lightning ends what a second Ctrl-C has interrupted
             raise KeyboardInterrupt from None
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"the device has too little memory for batches of {data.batch_seconds:g} s; lower data.batch_seconds "
+                "and raise trainer.accumulate by as much (one process alone divides training batches itself)"
+            ) from error
         except RuntimeError as error:
             if loop.world_size > 1 and lost_process(error):
                 raise TrainingError(

@@ -33,6 +33,7 @@ from asr.model.network import DialectWhisper, Encoded
 from asr.text import get_normalizer
 from asr.training.adversary import PACE, Adversary, strength_at
 from asr.training.heads import HeadOptions
+from asr.training.parts import Parts, Step
 from asr.training.sharding import Whole, norm_of, shard
 
 # So many recordings that cannot be read end no run, whatever their share.
@@ -76,6 +77,25 @@ class _Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class _Heard:
+    """What of a batch reaches the model.
+
+    Attributes:
+        mel: Features, float [B, F, T].
+        num_frames: Long [B], those of them that are a fragment's.
+        num_samples: Long [B], samples of each fragment at the speed that it is heard with.
+    """
+
+    mel: Tensor
+    num_frames: Tensor
+    num_samples: Tensor
+
+    def select(self, rows: slice) -> _Heard:
+        """Some rows."""
+        return _Heard(self.mel[rows], self.num_frames[rows], self.num_samples[rows])
+
+
+@dataclass(frozen=True, slots=True)
 class OptimOptions:
     """How weights are changed.
 
@@ -115,6 +135,7 @@ class TranscriptionTask(lightning.LightningModule):
     Attributes:
         drawn: Fragments that were to be heard since the run began, by all processes.
         missed: Those of them that could not be read.
+        heard: Seconds of speech in the others.
     """
 
     def __init__(
@@ -145,6 +166,8 @@ class TranscriptionTask(lightning.LightningModule):
         self._whole: Whole | None = None
         self.unreadable = unreadable
         self.drawn = self.missed = 0
+        self.heard = 0.0
+        self.parts = Parts()
         # Of the step that runs: the fragments of its batches, and the batch whose loss was no number.
         self._step: list[str] = []
         self._broken: list[str] = []
@@ -160,12 +183,14 @@ class TranscriptionTask(lightning.LightningModule):
         return self.model if self._whole is None else self._whole.gathered(self.model)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what was counted."""
-        checkpoint["fragments"] = {"drawn": self.drawn, "missed": self.missed}
+        """Keep what was counted, and how batches are divided."""
+        checkpoint["fragments"] = {"drawn": self.drawn, "missed": self.missed, "heard": self.heard}
+        checkpoint["parts"] = self.parts.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting."""
-        self.drawn, self.missed = (checkpoint["fragments"][name] for name in ("drawn", "missed"))
+        """Go on counting, and divide as before."""
+        self.drawn, self.missed, self.heard = (checkpoint["fragments"][name] for name in ("drawn", "missed", "heard"))
+        self.parts.load_state_dict(checkpoint["parts"])
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss: a mean over the targets that are asked for, of all processes together.
@@ -186,28 +211,82 @@ class TranscriptionTask(lightning.LightningModule):
         mel, num_frames = self.model.features(audio, window)
         if self.augment is not None:
             mel = self.augment.spectrogram(mel, num_frames, batch.seed)
-        with torch.set_grad_enabled(self._learns_text):
-            encoded = self.model.encode(mel, num_frames)
-        answers = self._answers(encoded, num_samples, batch)
-        corpora = None if self.adversary is None else self.adversary.targets(batch.fragments or [None])
-        asked = [batch.targets, *(answer.targets for answer in answers.values())]
-        asked += [] if corpora is None else [corpora]
-        shares = self._shares(batch, [int((targets != IGNORED).sum()) for targets in asked])
-        losses = {"heads": self._head_loss(answers, shares[1:])} if answers else {}
-        if self._learns_text:
-            hidden = self.model.decode(batch.tokens, encoded)
-            losses["text"] = shares[0] * self._loss(hidden, batch.targets, self.optim.label_smoothing)
-        loss = torch.stack(list(losses.values())).sum()
+        heard = _Heard(mel, num_frames, num_samples)
+        asked = self._asked(batch)
+        weights = self._shares(batch, asked)
+        if self.trainer.world_size > 1 or self._whole is not None:
+            # The others could not wait for a second try.
+            losses = self._losses(heard, batch, weights, asked)
+            loss = _objective(losses)
+        else:
+            step = Step(
+                batch,
+                lambda rows: self._losses(heard.select(rows), batch.select(rows), weights, asked),
+                _objective,
+                trainable_parameters(self),
+            )
+            losses, loss = self.parts.learn(step, lambda: self._before_parts(index))
         # Of several processes the first one's, as if it were alone.
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.fragments))
-        if len(losses) > 1:
+        told = [losses[name].detach() for name in ("heads", "text") if name in losses]
+        self.log("train/loss", torch.stack(told).sum(), prog_bar=True, batch_size=len(batch.fragments))
+        if len(told) > 1:
             self.log("train/heads_loss", losses["heads"].detach(), batch_size=len(batch.fragments))
-        if self.adversary is not None and corpora is not None:
-            loss = loss + shares[-1] * self._adversary_loss(self.adversary, answers["dialect"], corpora)
+        if self.adversary is not None:
+            # In every step, also where no corpus is known and both are 0: lightning would repeat the last figures.
+            known = max(1, asked[-1])
+            plain = losses["adversary"].detach() / (weights[-1] or 1.0)
+            self.log("train/adversary_loss", plain, batch_size=len(batch.tokens))
+            self.log("train/adversary_accuracy", 100 * losses["right"] / known, batch_size=len(batch.tokens))
         self._step += [fragment.id for fragment in batch.fragments]
         if not loss.isfinite():
             self._broken = [fragment.id for fragment in batch.fragments]
         return loss
+
+    def _before_parts(self, index: int) -> float:
+        """Let go the last step's gradients, if there are any; return what the loss will be multiplied by.
+
+        lightning does so a moment later, when two gradients would have to be held. The factor is that of fp16, in which
+        small gradients could not be held without it.
+        """
+        if index % self.trainer.accumulate_grad_batches == 0:
+            self.zero_grad()
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        return 1.0 if scaler is None else float(scaler.get_scale())
+
+    def _losses(self, heard: _Heard, batch: Batch, weights: Sequence[float], asked: Sequence[int]) -> dict[str, Tensor]:
+        """The losses of a batch or a part of one, weighted, and how often the adversary was right.
+
+        Args:
+            heard: What is heard.
+            batch: What was to be heard, the same rows.
+            weights: Of each kind of target in the whole batch.
+            asked: How many there are of each in the whole batch.
+        """
+        with torch.set_grad_enabled(self._learns_text and torch.is_grad_enabled()):
+            encoded = self.model.encode(heard.mel, heard.num_frames)
+        answers = self._answers(encoded, heard.num_samples, batch)
+        here = [
+            weight * (count / whole) if whole else 0.0
+            for weight, count, whole in zip(weights, self._asked(batch), asked, strict=True)
+        ]
+        losses = {"heads": self._head_loss(answers, here[1:])} if answers else {}
+        if self._learns_text:
+            hidden = self.model.decode(batch.tokens, encoded)
+            losses["text"] = here[0] * self._loss(hidden, batch.targets, self.optim.label_smoothing)
+        if self.adversary is not None:
+            corpora = self.adversary.targets(batch.fragments or [None])
+            loss, losses["right"] = self._adversary_loss(self.adversary, answers["dialect"], corpora)
+            losses["adversary"] = here[-1] * loss
+        return losses
+
+    def _asked(self, batch: Batch) -> list[int]:
+        """How many targets of each kind there are: tokens, labels of each head, corpora."""
+        counts = [int((batch.targets != IGNORED).sum())]
+        for name in self.heads.weights:
+            counts.append(int((self._targets(name, batch) != IGNORED).sum()))
+        if self.adversary is not None:
+            counts.append(int((self.adversary.targets(batch.fragments or [None]) != IGNORED).sum()))
+        return counts
 
     def _shares(self, batch: Batch, asked: Sequence[int]) -> list[float]:
         """Of each kind of target, this process's number against the mean of all processes; 1 in one process alone.
@@ -215,13 +294,15 @@ class TranscriptionTask(lightning.LightningModule):
         Raises:
             AudioError: Too many recordings cannot be read.
         """
-        here = [*asked, batch.heard + batch.unreadable, batch.unreadable]
+        spoken = [int(length) for length, one in zip(batch.num_samples, batch.fragments, strict=False) if one.text]
+        here = [*asked, sum(spoken), batch.heard + batch.unreadable, batch.unreadable]
         everywhere = here
         if self.trainer.world_size > 1:
             sums = torch.tensor(here, device=self.device)
             torch.distributed.all_reduce(sums)
             everywhere = sums.tolist()
-        *totals, drawn, missed = everywhere
+        *totals, samples, drawn, missed = everywhere
+        self.heard += samples / SAMPLE_RATE
         self.drawn += drawn
         self.missed += missed
         if self.missed:
@@ -264,17 +345,20 @@ class TranscriptionTask(lightning.LightningModule):
 
     def _answers(self, encoded: Encoded, num_samples: Tensor, batch: Batch) -> dict[HeadName, _Answer]:
         """What each head that learns makes of a batch, whose fragments may have become longer or shorter."""
-        # Silence in the place of a batch is in no language and has no label.
-        languages = [fragment.language for fragment in batch.fragments] or [""]
+        languages = _languages(batch)
         dialects = [fragment.dialect for fragment in batch.fragments] or [None]
         answers = {}
         for name in self.heads.weights:
             head = self.model.head(name)
             represented = head.represented(encoded.normal, count_states(num_samples), batch.contours)
             scores = head.scores(represented, languages, dialects)
-            labels = [getattr(fragment, name) for fragment in batch.fragments] or [None]
-            answers[name] = _Answer(represented, scores, head.targets(labels, languages, IGNORED).to(scores.device))
+            answers[name] = _Answer(represented, scores, self._targets(name, batch).to(scores.device))
         return answers
+
+    def _targets(self, name: HeadName, batch: Batch) -> Tensor:
+        """The labels that a head should give, long [B]."""
+        labels = [getattr(fragment, name) for fragment in batch.fragments] or [None]
+        return self.model.head(name).targets(labels, _languages(batch), IGNORED)
 
     def _head_loss(self, answers: Mapping[HeadName, _Answer], shares: Sequence[float]) -> Tensor:
         """The heads' losses, by weight and share; a fragment without a label counts in none, and none gives 0."""
@@ -287,17 +371,15 @@ class TranscriptionTask(lightning.LightningModule):
             ]
         ).sum()
 
-    def _adversary_loss(self, adversary: Adversary, answer: _Answer, corpora: Tensor) -> Tensor:
-        """The loss of telling corpora apart, a plain one: the option's weight is in the gradient that is reversed."""
+    def _adversary_loss(self, adversary: Adversary, answer: _Answer, corpora: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of telling corpora apart, and how many are told rightly.
+
+        The loss is a plain one: the option's weight is in the gradient that is reversed.
+        """
         strength = self.heads.adversary * strength_at(self.global_step / self.max_steps)
         scores = adversary(answer.represented, answer.targets, strength)
         targets = corpora.to(scores.device)
-        loss = _mean_loss(scores, targets)
-        # In every step, also where no corpus is known and both are 0: lightning would repeat the last figures.
-        right = 100 * int((scores.argmax(-1) == targets).sum()) / max(1, int((targets != IGNORED).sum()))
-        self.log("train/adversary_loss", loss.detach(), batch_size=len(targets))
-        self.log("train/adversary_accuracy", right, batch_size=len(targets))
-        return loss
+        return _mean_loss(scores, targets), (scores.argmax(-1) == targets).sum()
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new count."""
@@ -420,6 +502,16 @@ class TranscriptionTask(lightning.LightningModule):
         logits = self.model.logits(hidden[asked])
         total = functional.cross_entropy(logits, targets[asked], label_smoothing=smoothing, reduction="sum")
         return total / max(1, len(logits))
+
+
+def _languages(batch: Batch) -> list[str]:
+    """Of each row; silence in the place of a batch is in no language and has no label."""
+    return [fragment.language for fragment in batch.fragments] or [""]
+
+
+def _objective(losses: Mapping[str, Tensor]) -> Tensor:
+    """What is to become small."""
+    return torch.stack([losses[name] for name in ("heads", "text", "adversary") if name in losses]).sum()
 
 
 def _mean_loss(scores: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:

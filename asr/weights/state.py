@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from whisper.model import ModelDimensions, Whisper
 
 from asr.errors import WeightsError
@@ -91,6 +92,15 @@ def build_model(weights: Weights, source: object) -> Whisper:
     if weights.alignment_heads is not None:
         _set_alignment_heads(model, weights.alignment_heads, source)
     return model
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """SHA-256 of the names and values of a model's weights: the same whatever file they were read from."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def _layers(state: Mapping[str, Tensor], side: str) -> int:

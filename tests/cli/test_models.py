@@ -15,6 +15,7 @@ from asr.cli import app
 from asr.fragment import Consent
 from asr.inference.decoding import DecodeOptions
 from asr.model.checkpoint import save_checkpoint
+from asr.training.card import RunCard, read_card
 
 OPTIONS = DecodeOptions(max_tokens=6)
 
@@ -153,9 +154,12 @@ def test_gate(tmp_path: Path) -> None:
 
         groups = [group("dialect", "fr-CA", dialect, 300), group("dialect", "en-US", standard, 100)]
         target = {"target": "text", "overall": group("overall", None, 1, 1), "groups": groups}
-        (tmp_path / name).write_text(json.dumps({"targets": [target]}))
+        system = str(tmp_path / "run" / "checkpoints" / f"{name}.pt")
+        (tmp_path / name).write_text(json.dumps({"system": system, "targets": [target]}))
         return tmp_path / name
 
+    with RunCard(tmp_path / "run").part():
+        pass
     harmful, good = report("harmful.json", 100, 110), report("good.json", 150, 101)
     code, stdout, _ = run("gate", harmful, good, "--protect", "dialect=en-US")
     assert code == 0
@@ -164,5 +168,17 @@ def test_gate(tmp_path: Path) -> None:
         f"{good}: dialect=fr-CA 15.00 % WER, harms no protected group",
         f"best: {good}",
     ]
+    card = read_card(tmp_path / "run")
+    assert card is not None and card["gate"] == {
+        "harmful.json.pt": {
+            "limit": 2.0,
+            "passed": False,
+            "worst": "dialect=fr-CA",
+            "worst_wer": 10.0,
+            "harmed": {"dialect=en-US": {"before": 10.0, "after": 11.0}},
+        },
+        "good.json.pt": {"limit": 2.0, "passed": True, "worst": "dialect=fr-CA", "worst_wer": 15.0, "harmed": {}},
+    }
+    assert "retention gate on harmful.json.pt" in (tmp_path / "run" / "card.md").read_text()
     code, stdout, _ = run("gate", harmful, "--protect", "dialect=en-US")
     assert (code, stdout.splitlines()[-1]) == (1, "no model passes")

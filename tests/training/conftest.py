@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import lightning
 import numpy as np
 import pytest
 import soundfile
 import torch
+from lightning.pytorch.loggers.logger import Logger
 from whisper.model import Whisper
 
 from asr.data.augment import Augment, AugmentOptions
@@ -40,6 +42,8 @@ def run(tiny_whisper: Whisper, corpus: Path) -> Run:
         lr: float = 1e-3,
         workers: int = 0,
         heads: HeadOptions | None = None,
+        loggers: Sequence[Logger] = (),
+        watchers: Sequence[lightning.Callback] = (),
         **options: object,
     ) -> Path:
         model = DialectWhisper(copy.deepcopy(tiny_whisper), "tight")
@@ -65,6 +69,8 @@ def run(tiny_whisper: Whisper, corpus: Path) -> Run:
             heads=heads,
             head_weights={name: labels.weights for name, labels in learnt.items()},
             corpora=corpora_of([train_on], heads or HeadOptions()),
+            loggers=loggers,
+            watchers=watchers,
         )
 
     return start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 from whisper.model import Whisper
 
 from asr.errors import WeightsError
-from asr.weights.state import Weights, build_model, dims_of
+from asr.weights.state import Weights, build_model, dims_of, weights_sha256
 
 
 @pytest.fixture
@@ -58,3 +59,17 @@ def test_alignment_heads(tiny: Whisper, state: dict[str, Tensor]) -> None:
 def test_alignment_heads_that_are_not_there(heads: list[list[int]], tiny: Whisper, state: dict[str, Tensor]) -> None:
     with pytest.raises(WeightsError, match="that its decoder of 3 layers with 4 heads does not have"):
         build_model(Weights(tiny.dims, state, heads), "here")
+
+
+def test_the_hash_of_weights_is_that_of_their_names_and_values() -> None:
+    layer = torch.nn.Linear(3, 2)
+    expected = hashlib.sha256()
+    for name in ("bias", "weight"):
+        expected.update(name.encode() + layer.state_dict()[name].numpy().tobytes())
+    assert weights_sha256(layer) == expected.hexdigest()
+    turned = torch.nn.Linear(3, 2)
+    turned.load_state_dict({"weight": layer.weight.detach().T.contiguous().T, "bias": layer.bias})
+    assert weights_sha256(turned) == expected.hexdigest()
+    with torch.no_grad():
+        turned.weight[0, 0] += 1
+    assert weights_sha256(turned) != expected.hexdigest()
