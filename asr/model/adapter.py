@@ -147,6 +147,8 @@ def read_adapter(path: str | Path, model: DialectWhisper, base: str) -> Adapter:
         CheckpointError: The file is missing, damaged, of a newer format, no adapter, or that of another base.
     """
     path = Path(path).expanduser()
+    if not path.is_file():
+        raise CheckpointError(f"there is no adapter {path}; asr adapter takes one out of a checkpoint")
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
