@@ -35,7 +35,6 @@ class Router:
 
     Attributes:
         dialects: Whose adapters there are.
-        changes_encoder: Whether one of them changes what is heard: that takes a second pass through the encoder.
 
     Raises:
         CheckpointError: A file is missing, damaged, no adapter, or one of another base.
@@ -63,11 +62,12 @@ class Router:
         base = weights_sha256(model)
         self._device = model.device
         self._updates: list[Mapping[nn.Module, LowRank]] = []
-        self.changes_encoder = False
-        for path in files.values():
+        self._hearing: set[str] = set()
+        for dialect, path in files.items():
             adapter = read_adapter(path, model, base)
             self._updates.append(adapter.by_layer(model))
-            self.changes_encoder |= adapter.changes_encoder
+            if adapter.changes_encoder:
+                self._hearing.add(dialect)
         self.dialects = tuple(files)
         # BCP 47 tags are the same in any case.
         self._names = {dialect.lower(): dialect for dialect in files}
@@ -104,10 +104,21 @@ class Router:
         used = tuple(dialect for dialect in self.dialects if any(dialect in shares for shares in chosen))
         if not used:
             return None
-        if used != self._last[0]:
-            self._last = used, stacked([self._updates[self.dialects.index(dialect)] for dialect in used])
+        last = self._last
+        if used != last[0]:
+            # Batches of one dialect come one after the other more often than not.
+            last = used, stacked([self._updates[self.dialects.index(dialect)] for dialect in used])
+            self._last = last
         weights = [[shares.get(dialect, 0.0) for dialect in used] for shares in chosen]
-        return Mixture(self._last[1], torch.tensor(weights, device=self._device))
+        return Mixture(last[1], torch.tensor(weights, device=self._device))
+
+    def heard_anew(self, chosen: Sequence[Mapping[str, float]]) -> list[int]:
+        """The fragments, by place, of which an adapter changes what is heard, not only what is written of it.
+
+        Args:
+            chosen: Of `choose`, for each fragment.
+        """
+        return [row for row, shares in enumerate(chosen) if not self._hearing.isdisjoint(shares)]
 
     def _serving(self, dialect: str) -> str | None:
         tag: str | None = dialect.lower()

@@ -359,15 +359,10 @@ class Transcriber:
                     ]
                     marks = [self._punctuate(*of) for of in zip(results, answered, strict=True)]
                     words = self._words(chosen, part, language, results)
+                    own = [taken[row] for row in rows]
                     heard += [
-                        (
-                            clip,
-                            replace(
-                                _transcript(clip, result, steps[row], answered[row], marks[row], words[row], lexicon),
-                                adapters=taken[rows[row]],
-                            ),
-                        )
-                        for row, (clip, result) in enumerate(zip(chosen, results, strict=True))
+                        (of[0], _transcript(*of, lexicon))
+                        for of in zip(chosen, results, steps, answered, marks, words, own, strict=True)
                     ]
         except torch.OutOfMemoryError as error:
             raise AsrError(
@@ -483,13 +478,13 @@ class Transcriber:
 
     def _adapted(self, features: tuple[Tensor, Tensor], encoded: Encoded, taken: list[dict[str, float]]) -> Encoded:
         """The batch with its adapters: heard once more by those that change what is heard."""
-        mixture = None if self._router is None else self._router.mixture(taken)
-        if self._router is None or mixture is None:
+        router = self._router
+        mixture = None if router is None else router.mixture(taken)
+        if router is None or mixture is None:
             return encoded
         states = encoded.states
-        if self._router.changes_encoder:
+        if rows := router.heard_anew(taken):
             mel, num_frames = features
-            rows = [row for row, shares in enumerate(taken) if shares]
             again = self._model.encode(mel[rows], num_frames[rows], mixture.select(rows)).states
             states = states.clone()
             states[rows, : again.shape[1]] = again
@@ -539,6 +534,7 @@ def _transcript(
     told: dict[HeadName, Answer],
     punctuation: Punctuation | None,
     words: tuple[Word, ...],
+    adapters: dict[str, float],
     lexicon: Lexicon | None,
 ) -> Transcript:
     duration = len(clip.samples) / SAMPLE_RATE
@@ -584,4 +580,5 @@ def _transcript(
         words=words,
         emphasis=emphasised(words),
         fallbacks=dict.fromkeys(steps, 1),
+        adapters=adapters,
     )

@@ -69,7 +69,8 @@ def weights_sha256(model: DialectWhisper) -> str:
 def take_out(base: Checkpoint, adapted: Checkpoint) -> Adapter:
     """Take the adapter out of what low-rank training made of a base: the difference of their weights, as two matrices.
 
-    It is exact up to the rounding of the weights, also where the checkpoint was interpolated with its base since.
+    It is exact up to the rounding of the weights, also where the checkpoint was interpolated with its base since. Heads
+    are no part of it: those of the base hear the base.
 
     Args:
         base: That the training started from.
