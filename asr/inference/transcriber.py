@@ -361,8 +361,13 @@ class Transcriber:
                     words = self._words(chosen, part, language, results)
                     own = [taken[row] for row in rows]
                     heard += [
-                        (of[0], _transcript(*of, lexicon))
-                        for of in zip(chosen, results, steps, answered, marks, words, own, strict=True)
+                        (
+                            clip,
+                            _transcript(
+                                clip, text, steps[row], answered[row], marks[row], words[row], own[row], lexicon
+                            ),
+                        )
+                        for row, (clip, text) in enumerate(zip(chosen, results, strict=True))
                     ]
         except torch.OutOfMemoryError as error:
             raise AsrError(
