@@ -17,7 +17,9 @@ import pytest
 
 from asr.fragment import read_manifest
 from asr.intent.model import load_intent_model
-from asr.model.checkpoint import load_checkpoint
+from asr.model.adapter import take_out, write_adapter
+from asr.model.checkpoint import load_checkpoint, save_checkpoint
+from asr.model.heads import HeadSpec
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 # What makes a training quick; the rest is as configured.
@@ -244,6 +246,43 @@ def test_the_benchmark_of_delivery_measures_every_setting(tmp_path: Path) -> Non
     rows = [[int(cell) for cell in line.strip("| ").split(" | ")] for line in done.stdout.splitlines()[2:]]
     assert [row[:2] for row in rows] == [[w, c] for w in (1, 4, 8) for c in (1, 100)] and min(map(min, rows)) > 0
     assert not list(tmp_path.iterdir())
+
+
+def test_the_benchmark_of_adapters_measures_every_way(
+    tmp_path: Path, dev: Path, tiny_checkpoint: Path, tiny_lora: Path
+) -> None:
+    base, learnt = load_checkpoint(tiny_checkpoint), load_checkpoint(tiny_lora)
+    write_adapter(take_out(base, learnt), learnt.model, tmp_path / "adapters/fr-CA.safetensors")
+    base.model.set_heads({"dialect": HeadSpec(("fr-CA", "en-GB"), ("fr", "en"))})
+    save_checkpoint(base.model, base.info, tmp_path / "base.pt")
+    done = run(
+        tmp_path,
+        "benchmark_adapters",
+        str(dev),
+        "--model",
+        "base.pt",
+        "--adapters",
+        "adapters",
+        "--joint",
+        tiny_lora.name,
+    )
+    assert done.returncode == 0, done.stderr
+    head, titles, *rows = done.stdout.splitlines()
+    assert head.startswith("2 fragments, 1 s, 2 speakers, 6 words: 1 en-GB, 1 fr-CA")
+    assert titles.startswith("| | WER % | change against the base, % | en-GB | fr-CA | adapter taken |")
+    cells = {row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:]] for row in rows}
+    assert list(cells) == ["base alone", "given", "soft", "hard", "joint model"]
+    assert {name: cell[4] for name, cell in cells.items()} == {
+        "base alone": "none 100 %",
+        "given": "own 50 %, none 50 %",
+        # These are noise, of which no head tells anything.
+        "soft": "none 100 %",
+        "hard": "none 100 %",
+        "joint model": "none 100 %",
+    }
+    # What has no adapter is heard by the base; what was learnt together is the adapter's own weights, merged.
+    assert cells["given"][2] == cells["base alone"][2] and cells["given"][3] == cells["joint model"][3]
+    assert cells["soft"][:4] == cells["base alone"][:4]
 
 
 def test_the_benchmark_of_manifests_measures_every_step(tmp_path: Path) -> None:
