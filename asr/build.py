@@ -243,7 +243,7 @@ def run_evaluation(config: EvaluateConfig) -> None:
         AsrError: Something a user can mend.
     """
 
-    def transcriber(name: str, tag: str) -> Transcriber:
+    def transcriber(name: str, tag: str, adapters: str | None = None) -> Transcriber:
         return Transcriber(
             name,
             device=config.device,
@@ -252,6 +252,8 @@ def run_evaluation(config: EvaluateConfig) -> None:
                 beam_size=config.decode.beam_size, bias=config.decode.bias, tag=tag, n_best=config.decode.n_best
             ),
             workers=config.workers,
+            adapters=adapters,
+            routing=config.decode.routing,
             lexicon=config.decode.lexicon,
         )
 
@@ -266,7 +268,7 @@ def run_evaluation(config: EvaluateConfig) -> None:
         begun["without_consent_check"] = True
     with _recorded("evaluate", config.why, config.test.values(), begun) as outcome:
         report = evaluate(
-            transcriber(config.checkpoint, config.decode.tag),
+            transcriber(config.checkpoint, config.decode.tag, config.decode.adapters),
             config.test,
             baseline=None if config.baseline is None else transcriber(config.baseline, config.baseline_tag),
             system_name=config.checkpoint,

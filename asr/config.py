@@ -142,6 +142,9 @@ class DecodeConfig:
 
     Attributes:
         beam_size: None decodes greedily.
+        adapters: Folder of dialects' adapters of the model (``fr-CA.safetensors``); None for none. In an evaluation the
+            system has them, the baseline has not.
+        routing: Whose adapter a fragment takes whose dialect is not given: ``hard``, ``soft`` or ``given``.
         lexicon: File of a dialect's expressions, to lead the search to; None leads to none.
         bias: Natural-log bonus of every token of an expression; 0 only annotates.
         tag: Which dialect the decoder is told; `asr.inference.decoding.DecodeOptions` says how.
@@ -149,6 +152,8 @@ class DecodeConfig:
     """
 
     beam_size: int | None = None
+    adapters: str | None = None
+    routing: str = "hard"
     lexicon: str | None = None
     bias: Annotated[float, Field(ge=0, allow_inf_nan=False)] = BIAS
     tag: str = "auto"

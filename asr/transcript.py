@@ -145,6 +145,8 @@ class Transcript:
         words: In order of time; none where they were not asked for, or nothing was heard.
         emphasis: Indices of the words that stand out, in ``words``, from 0.
         fallbacks: How many windows were decoded again, by what was tried, see `asr.inference.fallback`.
+        adapters: How much of which dialect's adapter it was heard with, 0 to 1; none where the base alone heard it. Of
+            several windows it is the mean, by their length.
     """
 
     id: str
@@ -164,6 +166,7 @@ class Transcript:
     words: tuple[Word, ...] = ()
     emphasis: tuple[int, ...] = ()
     fallbacks: dict[str, int] = field(default_factory=dict)
+    adapters: dict[str, float] = field(default_factory=dict)
 
     @property
     def short(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from hypothesis import settings
 from whisper.model import ModelDimensions, Whisper
 
 from asr.fragment import Consent, Fragment, read_manifest, write_manifest
-from asr.model.checkpoint import CheckpointInfo, save_checkpoint
+from asr.model.adapt import LoraOptions, adapt
+from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from asr.model.network import DialectWhisper
 
 # A busy machine is no failure; a test that hangs has pytest's own limit. All else is as Hypothesis has it.
@@ -86,6 +88,21 @@ def tiny_checkpoint(tiny_whisper: Whisper, tmp_path: Path) -> Path:
     path = tmp_path / "tiny.pt"
     save_checkpoint(DialectWhisper(tiny_whisper), CheckpointInfo(base_model="tiny-random"), path)
     return path
+
+
+@pytest.fixture
+def tiny_lora(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    """What a low-rank training of the tiny checkpoint's decoder left: merged, and saved as training saves it."""
+    loaded = load_checkpoint(tiny_checkpoint)
+    torch.manual_seed(0)
+    adapt(loaded.model, "lora", LoraOptions(rank=2, parts=("decoder",)))
+    with torch.no_grad():
+        for name, parameter in loaded.model.named_parameters():
+            if "lora_B" in name:  # which is zero at first
+                parameter.copy_(0.5 * torch.randn(parameter.shape))
+    config = {"adapter": {"mode": "lora", "lora": {"rank": 2}}}
+    save_checkpoint(loaded.model, replace(loaded.info, training_config=config), tmp_path / "tiny_lora.pt")
+    return tmp_path / "tiny_lora.pt"
 
 
 @pytest.fixture

@@ -18,7 +18,9 @@ import yaml
 
 from asr.fragment import read_manifest
 from asr.intent.model import load_intent_model
-from asr.model.checkpoint import load_checkpoint
+from asr.model.adapter import take_out, write_adapter
+from asr.model.checkpoint import load_checkpoint, save_checkpoint
+from asr.model.heads import HeadSpec
 from asr.training.card import read_card
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -312,6 +314,43 @@ def test_the_benchmark_of_modes_measures_and_computes(corpus: Path, tmp_path: Pa
     assert small[0] > 0.005 and small[2] > 0 and large[0] is large[2] is None
     # 16 bytes for each weight that learns, 4 for one that does not, and what is kept.
     assert 0.55 < large[1] < 0.75 and 0.15 < frozen[1] < 0.35
+
+
+def test_the_benchmark_of_adapters_measures_every_way(
+    tmp_path: Path, dev: Path, tiny_checkpoint: Path, tiny_lora: Path
+) -> None:
+    base, learnt = load_checkpoint(tiny_checkpoint), load_checkpoint(tiny_lora)
+    write_adapter(take_out(base, learnt), learnt.model, tmp_path / "adapters/fr-CA.safetensors")
+    base.model.set_heads({"dialect": HeadSpec(("fr-CA", "en-GB"), ("fr", "en"))})
+    save_checkpoint(base.model, base.info, tmp_path / "base.pt")
+    done = run(
+        tmp_path,
+        "benchmark_adapters",
+        str(dev),
+        "--model",
+        "base.pt",
+        "--adapters",
+        "adapters",
+        "--joint",
+        tiny_lora.name,
+    )
+    assert done.returncode == 0, done.stderr
+    head, titles, *rows = done.stdout.splitlines()
+    assert head.startswith("2 fragments, 1 s, 2 speakers, 6 words: 1 en-GB, 1 fr-CA")
+    assert titles.startswith("| | WER % | change against the base, % | en-GB | fr-CA | adapter taken |")
+    cells = {row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:]] for row in rows}
+    assert list(cells) == ["base alone", "given", "soft", "hard", "joint model"]
+    assert {name: cell[4] for name, cell in cells.items()} == {
+        "base alone": "none 100 %",
+        "given": "own 50 %, none 50 %",
+        # These are noise, of which no head tells anything.
+        "soft": "none 100 %",
+        "hard": "none 100 %",
+        "joint model": "none 100 %",
+    }
+    # What has no adapter is heard by the base; what was learnt together is the adapter's own weights, merged.
+    assert cells["given"][2] == cells["base alone"][2] and cells["given"][3] == cells["joint model"][3]
+    assert cells["soft"][:4] == cells["base alone"][:4]
 
 
 def test_the_benchmark_of_manifests_measures_every_step(tmp_path: Path) -> None:

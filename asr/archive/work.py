@@ -40,6 +40,8 @@ class Settings:
     workers: int
     beam_size: int | None = None
     n_best: int = 1
+    adapters: str | None = None
+    routing: str = "hard"
     lexicon: str | None = None
     bias: float = 0.0
     tag: str = "auto"
@@ -66,6 +68,8 @@ class Settings:
             batch_seconds=self.batch_seconds,
             options=DecodeOptions(beam_size=self.beam_size, bias=self.bias, tag=self.tag, n_best=self.n_best),
             workers=self.workers,
+            adapters=self.adapters,
+            routing=self.routing,
             lexicon=self.lexicon,
             words=self.words,
             replicas=self.replicas,
@@ -75,12 +79,13 @@ class Settings:
         return transcriber
 
     def digest(self) -> str:
-        """Return a hash of all that decides on the text: models and lexicons go by their content.
+        """Return a hash of all that decides on the text: models, adapters and lexicons go by their content.
 
         Where and how fast it is done (device, batches, threads) is no part of it: a run may go on elsewhere.
         """
         decisive = asdict(self) | {"format": _FORMAT, "model": _content(self.model)}
-        decisive["lexicon"] = None if self.lexicon is None else _content(self.lexicon)
+        for name in ("adapters", "lexicon"):
+            decisive[name] = None if decisive[name] is None else _content(decisive[name])
         for name in ("device", "batch_seconds", "workers", "replicas", "threads"):
             del decisive[name]
         return _sha256(json.dumps(decisive, sort_keys=True).encode())
@@ -211,7 +216,7 @@ def _writable(text: str) -> str:
 
 
 def _content(name_or_path: str) -> list[str]:
-    """What a model or a lexicon is: the hash of its file, the names and hashes of its folder's files, or its name."""
+    """What a model, a lexicon or adapters are: a file's hash, the names and hashes of a folder's files, or a name."""
     path = Path(name_or_path)
     if not path.exists():
         return [name_or_path]

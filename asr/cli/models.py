@@ -1,4 +1,4 @@
-"""Commands on models: label with what one hears, interpolate between two, choose one, calibrate one."""
+"""Commands on models: label with what one hears, interpolate between two, take an adapter out, choose, calibrate."""
 
 from __future__ import annotations
 
@@ -91,6 +91,24 @@ def interpolate(
     mixed = between(load_checkpoint(base), load_checkpoint(adapted), share)
     save_checkpoint(mixed.model, mixed.info, output)
     typer.echo(f"written to {output}")
+
+
+def adapter(
+    base: Annotated[Path, typer.Argument(help="The checkpoint that the training started from.")],
+    adapted: Annotated[Path, typer.Argument(help="What came of it with adapter=lora, or of asr interpolate since.")],
+    output: Annotated[Path, typer.Option(help="The file to write, named by its dialect: fr-CA.safetensors.")],
+) -> None:
+    """Take out of a checkpoint what low-rank training changed: some megabytes that are used beside the base."""
+    from asr.model.adapter import take_out, write_adapter
+    from asr.model.checkpoint import load_checkpoint
+
+    loaded = load_checkpoint(adapted)
+    found = take_out(load_checkpoint(base), loaded)
+    write_adapter(found, loaded.model, output)
+    typer.echo(
+        f"written to {output}: {output.stat().st_size / 1e6:.1f} MB, {len(found.updates)} layers"
+        + ("" if found.changes_encoder else " of the decoder alone")
+    )
 
 
 Limit = Annotated[

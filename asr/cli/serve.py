@@ -26,6 +26,14 @@ def serve(
     intent_model: Annotated[
         Path | None, typer.Option(help="What scripts/train_intent.py has made, for /v1/understand.")
     ] = None,
+    adapters: Annotated[
+        Path | None,
+        typer.Option(help="Folder of dialects' adapters of the model (fr-CA.safetensors): asr adapter."),
+    ] = None,
+    routing: Annotated[
+        str,
+        typer.Option(help="Whose adapter, where no dialect is given: hard (the heard dialect's), soft (mixed), given."),
+    ] = "hard",
     lexicon: Annotated[Path | None, typer.Option(help="A dialect's expressions (fr-CA.tsv).")] = None,
     beam_size: Annotated[int | None, typer.Option(min=1, help="Number of beams; without it, greedy.")] = None,
     engine: Annotated[
@@ -79,6 +87,8 @@ def serve(
                     device=device,
                     batch_seconds=batch_seconds,
                     options=options,
+                    adapters=adapters,
+                    routing=routing,
                     lexicon=lexicon,
                     replicas=replicas,
                     threads=threads,

@@ -69,6 +69,14 @@ def transcribe(
     n_best: Annotated[
         int, typer.Option(min=1, help="Different texts that are kept of as many beams or more, with probabilities.")
     ] = 1,
+    adapters: Annotated[
+        Path | None,
+        typer.Option(help="Folder of dialects' adapters of the model (fr-CA.safetensors): asr adapter."),
+    ] = None,
+    routing: Annotated[
+        str,
+        typer.Option(help="Whose adapter, where no dialect is given: hard (the heard dialect's), soft (mixed), given."),
+    ] = "hard",
     lexicon: Annotated[
         Path | None, typer.Option(help="A dialect's expressions (fr-CA.tsv): annotated, rendered, led to by --bias.")
     ] = None,
@@ -123,6 +131,8 @@ def transcribe(
         workers=workers,
         beam_size=beam_size,
         n_best=n_best,
+        adapters=None if adapters is None else str(adapters),
+        routing=routing,
         lexicon=None if lexicon is None else str(lexicon),
         bias=bias,
         tag=tag,

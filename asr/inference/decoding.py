@@ -111,11 +111,7 @@ class _MaskedInference(Inference):  # type: ignore[misc]  # whisper ships no typ
 
     def __init__(self, model: DialectWhisper, encoded: Encoded, group: int) -> None:
         self.model = model
-        self.encoded = Encoded(
-            encoded.states.repeat_interleave(group, 0),
-            encoded.num_frames.repeat_interleave(group, 0),
-            None if encoded.mask is None else encoded.mask.repeat_interleave(group, 0),
-        )
+        self.encoded = encoded.repeat(group)
         self.cache = DecoderCache()
 
     def logits(self, tokens: Tensor, audio_features: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def stitched(end: End, parts: Sequence[tuple[float, Transcript]], threshold: flo
     fallbacks: Counter[str] = Counter()
     for _, part in parts:
         fallbacks.update(part.fallbacks)
-    scores = _mean_scores([part for _, part in parts if part.dialect_scores])
+    scores = _means([(part.duration, part.dialect_scores) for _, part in parts if part.dialect_scores])
     heard = None
     if threshold is not None:
         likeliest = max(scores, key=lambda label: scores[label], default=UNKNOWN)
@@ -104,6 +104,7 @@ def stitched(end: End, parts: Sequence[tuple[float, Transcript]], threshold: flo
         dialect_scores=scores,
         words=tuple(word.moved(start) for start, part in parts for word in part.words),
         fallbacks=dict(fallbacks),
+        adapters=_means([(part.duration, part.adapters) for _, part in parts]),
     )
     if len(parts) == 1:
         # What is told of a sentence is told of the whole.
@@ -140,10 +141,8 @@ def stitched(end: End, parts: Sequence[tuple[float, Transcript]], threshold: flo
     )
 
 
-def _mean_scores(parts: Sequence[Transcript]) -> dict[str, float]:
-    """The dialects' scores, averaged by the length of what each was heard in."""
-    total = sum(part.duration for part in parts)
-    labels = dict.fromkeys(label for part in parts for label in part.dialect_scores)
-    return {
-        label: sum(part.duration * part.dialect_scores.get(label, 0.0) for part in parts) / total for label in labels
-    }
+def _means(parts: Sequence[tuple[float, dict[str, float]]]) -> dict[str, float]:
+    """Figures by name, averaged by the length of what each was heard in."""
+    total = sum(duration for duration, _ in parts)
+    names = dict.fromkeys(name for _, figures in parts for name in figures)
+    return {name: sum(duration * figures.get(name, 0.0) for duration, figures in parts) / total for name in names}

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.special import expit
+from torch import Tensor
 from whisper.tokenizer import get_tokenizer
 
 from asr.audio import SAMPLE_RATE, Samples
@@ -21,6 +22,7 @@ from asr.corpus.dialects import goes_with, implied_language, tag_fault
 from asr.errors import AsrError, ConfigError
 from asr.expressions import Lexicon, read_lexicon
 from asr.fragment import Fragment
+from asr.inference.adapters import Adapters, Router
 from asr.inference.alternatives import with_alternatives
 from asr.inference.batches import BATCH_SECONDS, WORKERS, Overlap, Pool, in_order, read_ahead
 from asr.inference.bias import ExpressionBias
@@ -67,6 +69,10 @@ class Transcriber:
             length and the margin in a tight one.
         options: How text is searched for; greedily when None.
         workers: Threads that load audio.
+        adapters: The file of each dialect's adapter (`asr adapter`), or the folder of them. All are in memory beside
+            the one base. A fragment takes that of its dialect where it is given; for the rest, see ``routing``.
+        routing: Which adapters a fragment takes whose dialect is not given: ``hard``, that of the dialect which a head
+            hears and is sure of; ``soft``, a mixture by the head's probabilities; ``given``, none.
         lexicon: A dialect's expressions, or the file of them: the search is led to them (``options.bias``), and the
             transcripts of that dialect, or of its language where no dialect is known, are annotated with them.
         words: Whether to tell when each word was said, and which ones the voice lifts: one more pass of the decoder.
@@ -83,13 +89,13 @@ class Transcriber:
         heads: What is told beside the text, and how each of these is.
 
     Raises:
-        CheckpointError: The checkpoint cannot be loaded.
+        CheckpointError: The checkpoint cannot be loaded, or an adapter, or that is one of another base.
         MissingExtraError: The engine is not installed.
         WeightsError: The base model is found nowhere.
         ManifestError: The lexicon cannot be read; a broken line is named.
         ConfigError: The engine, the device, ``batch_seconds`` or a number of threads cannot work, the model does not
-            know the lexicon's language, or was not taught the tag that is to be told of everything, or the engine
-            cannot search like that.
+            know the lexicon's language, or was not taught the tag that is to be told of everything, the engine
+            cannot search like that or take adapters, or one of them is for no dialect that the model can know.
     """
 
     def __init__(
@@ -101,6 +107,8 @@ class Transcriber:
         batch_seconds: float = BATCH_SECONDS,
         options: DecodeOptions | None = None,
         workers: int = WORKERS,
+        adapters: Adapters | None = None,
+        routing: str = "hard",
         lexicon: Lexicon | str | Path | None = None,
         words: bool = False,
         speech: SpeechOptions | None = SpeechOptions(),  # noqa: B008  it is frozen
@@ -141,6 +149,14 @@ class Transcriber:
         self.heads: dict[HeadName, HeadSpec] = {
             name: self._model.head(name).spec for name in HEAD_NAMES if name in self._model.heads
         }
+        self._router: Router | None = None
+        if adapters is not None:
+            if self.engine.name != "torch":
+                raise ConfigError(
+                    f"the engine {self.engine.name} writes with one set of weights and takes no adapters; choose the "
+                    "engine torch, or export a checkpoint for each dialect"
+                )
+            self._router = Router(adapters, self._model, self.languages, routing)
         self._bias: ExpressionBias | None = None
         if self.lexicon is not None:
             self._check(None, self.lexicon.dialect)
@@ -314,13 +330,19 @@ class Transcriber:
         return max(seconds, key=lambda language: seconds[language])
 
     def _hear(self, clips: list[Clip]) -> list[tuple[Clip, Transcript]]:
-        """Transcribe a batch: one encoder pass, one search per language, dialect told, and lexicon or none."""
+        """Transcribe a batch: one encoder pass, one search per language, dialect told, and lexicon or none.
+
+        Heads hear the base. Where adapters change what is heard, the encoder runs once more.
+        """
         heard = []
         try:
             with torch.inference_mode(), self.engine.hearing():
-                encoded = self._encode(clips)
+                features = self._features(clips)
+                encoded = self._model.encode(*features)
                 languages = self._languages(clips, encoded)
                 told = self._ask_heads(clips, encoded, languages)
+                taken = self._adapters(clips, told)
+                encoded = self._adapted(features, encoded, taken)
                 kinds = [
                     (language, self._serves(language, clip), self._tag(clip, answered))
                     for language, clip, answered in zip(languages, clips, told, strict=True)
@@ -337,9 +359,15 @@ class Transcriber:
                     ]
                     marks = [self._punctuate(*of) for of in zip(results, answered, strict=True)]
                     words = self._words(chosen, part, language, results)
+                    own = [taken[row] for row in rows]
                     heard += [
-                        (clip, _transcript(clip, result, steps[row], answered[row], marks[row], words[row], lexicon))
-                        for row, (clip, result) in enumerate(zip(chosen, results, strict=True))
+                        (
+                            clip,
+                            _transcript(
+                                clip, text, steps[row], answered[row], marks[row], words[row], own[row], lexicon
+                            ),
+                        )
+                        for row, (clip, text) in enumerate(zip(chosen, results, strict=True))
                     ]
         except torch.OutOfMemoryError as error:
             raise AsrError(
@@ -444,14 +472,40 @@ class Transcriber:
         tag = {"auto": given or heard, "given": given, "never": None}.get(mode, mode)
         return self._tags.get((tag or "").lower(), "")
 
+    def _adapters(self, clips: list[Clip], told: list[dict[HeadName, Answer]]) -> list[dict[str, float]]:
+        """How much of which adapter each clip takes."""
+        if self._router is None:
+            return [{} for _ in clips]
+        return [
+            self._router.choose(clip.dialect, answered.get("dialect"))
+            for clip, answered in zip(clips, told, strict=True)
+        ]
+
+    def _adapted(self, features: tuple[Tensor, Tensor], encoded: Encoded, taken: list[dict[str, float]]) -> Encoded:
+        """The batch with its adapters: heard once more by those that change what is heard."""
+        router = self._router
+        mixture = None if router is None else router.mixture(taken)
+        if router is None or mixture is None:
+            return encoded
+        states = encoded.states
+        if rows := router.heard_anew(taken):
+            mel, num_frames = features
+            again = self._model.encode(mel[rows], num_frames[rows], mixture.select(rows)).states
+            states = states.clone()
+            states[rows, : again.shape[1]] = again
+        return replace(encoded, states=states, mixture=mixture)
+
     def _encode(self, clips: list[Clip]) -> Encoded:
+        return self._model.encode(*self._features(clips))
+
+    def _features(self, clips: list[Clip]) -> tuple[Tensor, Tensor]:
         lengths = [len(clip.samples) for clip in clips]
         audio = torch.zeros(len(clips), max(lengths))
         for row, clip in zip(audio.numpy(), clips, strict=True):
             row[: len(clip.samples)] = clip.samples
         device = self._model.device
         num_samples = torch.tensor([self._window_samples(clip) for clip in clips], device=device)
-        return self._model.encode(*self._model.features(audio.to(device), num_samples))
+        return self._model.features(audio.to(device), num_samples)
 
     def _languages(self, clips: list[Clip], encoded: Encoded) -> list[str]:
         """The language of each clip, detected where it is not given."""
@@ -485,6 +539,7 @@ def _transcript(
     told: dict[HeadName, Answer],
     punctuation: Punctuation | None,
     words: tuple[Word, ...],
+    adapters: dict[str, float],
     lexicon: Lexicon | None,
 ) -> Transcript:
     duration = len(clip.samples) / SAMPLE_RATE
@@ -530,4 +585,5 @@ def _transcript(
         words=words,
         emphasis=emphasised(words),
         fallbacks=dict.fromkeys(steps, 1),
+        adapters=adapters,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from whisper.audio import TOKENS_PER_SECOND
 from whisper.timing import WordTiming, dtw, median_filter, merge_punctuations
 from whisper.tokenizer import Tokenizer, get_tokenizer
 
+from asr.model.mixture import Mixture
 from asr.model.network import DialectWhisper, Encoded
 from asr.text.normalizer import UNSEGMENTED
 from asr.transcript import Word
@@ -53,7 +55,7 @@ def word_times(
     # What pads shorter texts comes after them, where no token of theirs looks.
     rows = [torch.tensor([*start, *text, tokenizer.eot]) for text in spoken]
     tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=tokenizer.eot).to(model.device)
-    with _queries_and_keys(model) as heard:
+    with _queries_and_keys(model, encoded.mixture) as heard:
         hidden = model.decode(tokens, encoded)
     # Where a text token is said to come next; only text counts, as in Whisper.
     first = len(tokenizer.sot_sequence)
@@ -71,7 +73,7 @@ def word_times(
 
 
 @contextmanager
-def _queries_and_keys(model: DialectWhisper) -> Iterator[list[tuple[Tensor, Tensor]]]:
+def _queries_and_keys(model: DialectWhisper, mixture: Mixture | None) -> Iterator[list[tuple[Tensor, Tensor]]]:
     """Collect the queries [B, S, D / heads], scaled, and the keys [B, E, D / heads] of every alignment head.
 
     The fused attention shows no weights, but what it is given comes from layers that can be watched.
@@ -80,12 +82,14 @@ def _queries_and_keys(model: DialectWhisper) -> Iterator[list[tuple[Tensor, Tens
     seen: dict[tuple[int, str], Tensor] = {}
     pairs = model.whisper.alignment_heads.indices().T.tolist()
     blocks = model.whisper.decoder.blocks
+
+    def see(place: tuple[int, str], layer: nn.Module, given: tuple[Tensor], output: Tensor) -> None:
+        seen[place] = output if mixture is None else mixture.added(layer, *given, output)
+
     with ExitStack() as stack:
         for layer in {layer for layer, _ in pairs}:
             for name in ("query", "key"):
-                hook = getattr(blocks[layer].cross_attn, name).register_forward_hook(
-                    lambda _, __, output, place=(layer, name): seen.__setitem__(place, output)
-                )
+                hook = getattr(blocks[layer].cross_attn, name).register_forward_hook(partial(see, (layer, name)))
                 stack.callback(hook.remove)
         yield heard
     for layer, head in pairs:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
 
 AdaptMode = Literal["full", "frozen_encoder", "decoder_only", "lora", "heads_only"]
+Part = Literal["encoder", "decoder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,14 @@ class LoraOptions:
         alpha: The update is scaled by ``alpha / rank``.
         dropout: Dropout on the adapter's input, 0 to 1.
         targets: Names of the linear layers that get an adapter.
+        parts: Where these layers lie. Of an adapter for the decoder alone a base model hears as before.
     """
 
     rank: int = 32
     alpha: float = 64.0
     dropout: float = 0.05
     targets: tuple[str, ...] = ("query", "key", "value", "out", "mlp.0", "mlp.2")
+    parts: tuple[Part, ...] = ("encoder", "decoder")
 
 
 def adapt(model: DialectWhisper, mode: AdaptMode, lora: LoraOptions | None = None) -> None:
@@ -56,14 +59,14 @@ def adapt(model: DialectWhisper, mode: AdaptMode, lora: LoraOptions | None = Non
         model.whisper.decoder.ln.requires_grad_(True)
     elif mode == "lora":
         options = lora or LoraOptions()
-        _check_targets(model, options.targets)
+        layers = _layers(model, options)
         from peft import LoraConfig, inject_adapter_in_model
 
         config = LoraConfig(
             r=options.rank,
             lora_alpha=options.alpha,
             lora_dropout=options.dropout,
-            target_modules=list(options.targets),
+            target_modules=layers,
         )
         inject_adapter_in_model(config, model.whisper)
 
@@ -94,16 +97,24 @@ def merge_adapters(model: DialectWhisper) -> None:
         del model.whisper.peft_config
 
 
-def _check_targets(model: DialectWhisper, targets: tuple[str, ...]) -> None:
-    # peft is content when one of several names fits.
-    layers = [name for name, module in model.whisper.named_modules() if isinstance(module, nn.Linear)]
-    unknown = [target for target in targets if not any(f".{name}".endswith(f".{target}") for name in layers)]
-    if unknown or not targets:
+def _layers(model: DialectWhisper, options: LoraOptions) -> list[str]:
+    """The names of the linear layers that get an adapter."""
+    if not options.parts:
+        raise ConfigError("adapter.lora.parts is empty; use encoder, decoder or both")
+    linear = [
+        name
+        for name, module in model.whisper.named_modules()
+        if isinstance(module, nn.Linear) and name.partition(".")[0] in options.parts
+    ]
+    found = {target: [name for name in linear if f".{name}".endswith(f".{target}")] for target in options.targets}
+    unknown = [target for target, names in found.items() if not names]
+    if unknown or not found:
         raise ConfigError(
-            f"adapter.lora.targets is [{', '.join(targets)}], of which the model has no linear layer "
-            f"[{', '.join(unknown)}]; use query, key, value, out, mlp.0, mlp.2 or longer endings of a layer's name, "
-            f"such as {layers[-1]}"
+            f"adapter.lora.targets is [{', '.join(options.targets)}], of which the model has no linear layer "
+            f"[{', '.join(unknown)}] in its {' and '.join(options.parts)}; use query, key, value, out, mlp.0, mlp.2 or "
+            f"longer endings of a layer's name, such as {linear[-1]}"
         )
+    return sorted({name for names in found.values() for name in names})
 
 
 def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:

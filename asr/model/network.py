@@ -21,6 +21,7 @@ from whisper.model import MultiHeadAttention, ResidualAttentionBlock, Whisper
 
 from asr.model.features import MAX_SAMPLES, frame_mask, log_mel
 from asr.model.heads import Head, HeadSpec
+from asr.model.mixture import Mixture, project
 
 Window = Literal["padded", "tight"]
 
@@ -36,13 +37,16 @@ class Encoded:
         states: Float [B, E, D], after the final layer norm; zero after each fragment's end, as the layers are.
         num_frames: Long [B], encoder frames that belong to each fragment.
         mask: Bool [B, 1, 1, E], True where a frame may be attended to; None when all may.
-        layers: What the heads hear: the convolutions' output and every block's, float [B, E, D]; none without heads.
+        layers: What the heads hear: the convolutions' output and every block's, float [B, E, D]; none without heads,
+            and where adapters were mixed in, which heads have not learnt from.
+        mixture: The adapters that the decoder is to be run with; None for none.
     """
 
     states: Tensor
     num_frames: Tensor
     mask: Tensor | None
     layers: tuple[Tensor, ...] = ()
+    mixture: Mixture | None = None
 
     @cached_property
     def normal(self) -> tuple[Tensor, ...]:
@@ -51,7 +55,21 @@ class Encoded:
 
     def select(self, rows: list[int]) -> Encoded:
         """Return some rows of the batch, for the decoder."""
-        return Encoded(self.states[rows], self.num_frames[rows], None if self.mask is None else self.mask[rows])
+        return Encoded(
+            self.states[rows],
+            self.num_frames[rows],
+            None if self.mask is None else self.mask[rows],
+            mixture=None if self.mixture is None else self.mixture.select(rows),
+        )
+
+    def repeat(self, times: int) -> Encoded:
+        """Return every row so many times, one after the other: the beams of a search."""
+        return Encoded(
+            self.states.repeat_interleave(times, 0),
+            self.num_frames.repeat_interleave(times, 0),
+            None if self.mask is None else self.mask.repeat_interleave(times, 0),
+            mixture=None if self.mixture is None else self.mixture.repeat(times),
+        )
 
 
 @dataclass
@@ -122,12 +140,13 @@ class DialectWhisper(nn.Module):
         margin: int = round(self.margin * SAMPLE_RATE)
         return (num_samples + margin).clamp(max=MAX_SAMPLES)
 
-    def encode(self, mel: Tensor, num_frames: Tensor) -> Encoded:
+    def encode(self, mel: Tensor, num_frames: Tensor, mixture: Mixture | None = None) -> Encoded:
         """Run the encoder; a fragment's output is the same alone and in any batch.
 
         Args:
             mel: Float [B, F, T], zero after each fragment's end.
             num_frames: Long [B], valid mel frames, at most T.
+            mixture: Adapters that change what is heard, and then what is written of it.
 
         Raises:
             ValueError: If a fragment is longer than the encoder's 30 s, or empty.
@@ -153,11 +172,12 @@ class DialectWhisper(nn.Module):
         mask = valid[:, None, None, :] if uneven else None
         x = frames.gather(x)
         layers = [x]
+        mixed = None if mixture is None else mixture.by_frame(frames.rows(x.device))
         for block in encoder.blocks:
-            x = self._run(_encoder_block, block, x, frames, mask)
+            x = self._run(_encoder_block, block, x, frames, mask, mixed)
             layers.append(x)
-        heard = tuple(frames.scatter(layer) for layer in layers) if self.heads else ()
-        return Encoded(frames.scatter(_norm(encoder.ln_post, x)), num_states, mask, heard)
+        heard = tuple(frames.scatter(layer) for layer in layers) if self.heads and mixture is None else ()
+        return Encoded(frames.scatter(_norm(encoder.ln_post, x)), num_states, mask, heard, mixture)
 
     def decode(self, tokens: Tensor, encoded: Encoded, cache: DecoderCache | None = None) -> Tensor:
         """Run the decoder up to its last hidden states; `logits` turns those into scores.
@@ -176,7 +196,7 @@ class DialectWhisper(nn.Module):
         x = (decoder.token_embedding(tokens) + positions).to(encoded.states.dtype)
         for index, block in enumerate(decoder.blocks):
             if cache is None:
-                x = self._run(_decoder_block, block, x, encoded.states, encoded.mask)
+                x = self._run(_decoder_block, block, x, encoded)
             else:
                 x = _cached_decoder_block(block, x, encoded, cache, index)
         return _norm(decoder.ln, x)
@@ -218,6 +238,11 @@ class _Frames:
         """The valid frames of [B, E, D]."""
         x = x.flatten(end_dim=1)
         return x if self.index is None else x.index_select(0, self.index)
+
+    def rows(self, device: torch.device) -> Tensor:
+        """Long [V], the fragment of each valid frame."""
+        places = torch.arange(self.batch * self.length, device=device) if self.index is None else self.index
+        return places.div(self.length, rounding_mode="floor")
 
     def scatter(self, x: Tensor) -> Tensor:
         """[V, D] back in its places, zero in between."""
@@ -267,41 +292,52 @@ def _norm(layer: nn.Module, x: Tensor) -> Tensor:
     return functional.layer_norm(x, layer.normalized_shape, layer.weight, layer.bias, layer.eps)
 
 
-def _keys_values(attention: MultiHeadAttention, x: Tensor) -> tuple[Tensor, Tensor]:
-    return _heads(attention.key(x), attention), _heads(attention.value(x), attention)
+def _keys_values(attention: MultiHeadAttention, x: Tensor, mixture: Mixture | None) -> tuple[Tensor, Tensor]:
+    key, value = project(attention.key, x, mixture), project(attention.value, x, mixture)
+    return _heads(key, attention), _heads(value, attention)
+
+
+def _mlp(block: ResidualAttentionBlock, x: Tensor, mixture: Mixture | None) -> Tensor:
+    if mixture is None:
+        return cast(Tensor, block.mlp(x))
+    wide, activation, narrow = block.mlp
+    return project(narrow, activation(project(wide, x, mixture)), mixture)
 
 
 def _cross_attention(
-    block: ResidualAttentionBlock, x: Tensor, keys_values: tuple[Tensor, Tensor], mask: Tensor | None
+    block: ResidualAttentionBlock, x: Tensor, keys_values: tuple[Tensor, Tensor], encoded: Encoded
 ) -> Tensor:
-    attention = block.cross_attn
-    query = _heads(attention.query(_norm(block.cross_attn_ln, x)), attention)
-    return x + cast(Tensor, attention.out(_attend(query, *keys_values, mask)))
+    attention, mixture = block.cross_attn, encoded.mixture
+    query = _heads(project(attention.query, _norm(block.cross_attn_ln, x), mixture), attention)
+    return x + project(attention.out, _attend(query, *keys_values, encoded.mask), mixture)
 
 
-def _encoder_block(block: ResidualAttentionBlock, x: Tensor, frames: _Frames, mask: Tensor | None) -> Tensor:
+def _encoder_block(
+    block: ResidualAttentionBlock, x: Tensor, frames: _Frames, mask: Tensor | None, mixture: Mixture | None
+) -> Tensor:
     attention, normed = block.attn, _norm(block.attn_ln, x)
     query, key, value = (
-        _heads(frames.scatter(project(normed)), attention)
-        for project in (attention.query, attention.key, attention.value)
+        _heads(frames.scatter(project(layer, normed, mixture)), attention)
+        for layer in (attention.query, attention.key, attention.value)
     )
-    x = x + attention.out(frames.gather(_attend(query, key, value, mask)))
-    return x + cast(Tensor, block.mlp(_norm(block.mlp_ln, x)))
+    x = x + project(attention.out, frames.gather(_attend(query, key, value, mask)), mixture)
+    return x + _mlp(block, _norm(block.mlp_ln, x), mixture)
 
 
-def _decoder_block(block: ResidualAttentionBlock, x: Tensor, audio: Tensor, mask: Tensor | None) -> Tensor:
-    attention, normed = block.attn, _norm(block.attn_ln, x)
-    query = _heads(attention.query(normed), attention)
-    x = x + attention.out(_attend(query, *_keys_values(attention, normed), causal=True))
-    x = _cross_attention(block, x, _keys_values(block.cross_attn, audio), mask)
-    return x + cast(Tensor, block.mlp(_norm(block.mlp_ln, x)))
+def _decoder_block(block: ResidualAttentionBlock, x: Tensor, encoded: Encoded) -> Tensor:
+    attention, normed, mixture = block.attn, _norm(block.attn_ln, x), encoded.mixture
+    query = _heads(project(attention.query, normed, mixture), attention)
+    mixed = _attend(query, *_keys_values(attention, normed, mixture), causal=True)
+    x = x + project(attention.out, mixed, mixture)
+    x = _cross_attention(block, x, _keys_values(block.cross_attn, encoded.states, mixture), encoded)
+    return x + _mlp(block, _norm(block.mlp_ln, x), mixture)
 
 
 def _cached_decoder_block(
     block: ResidualAttentionBlock, x: Tensor, encoded: Encoded, cache: DecoderCache, index: int
 ) -> Tensor:
-    attention, normed = block.attn, _norm(block.attn_ln, x)
-    key, value = _keys_values(attention, normed)
+    attention, normed, mixture = block.attn, _norm(block.attn_ln, x), encoded.mixture
+    key, value = _keys_values(attention, normed, mixture)
     if index < len(cache.past):
         past_key, past_value = cache.past[index]
         key, value = torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2)
@@ -309,11 +345,11 @@ def _cached_decoder_block(
     else:
         cache.past.append((key, value))
     if index == len(cache.audio):
-        cache.audio.append(_keys_values(block.cross_attn, encoded.states))
-    query = _heads(attention.query(normed), attention)
+        cache.audio.append(_keys_values(block.cross_attn, encoded.states, mixture))
+    query = _heads(project(attention.query, normed, mixture), attention)
     new, known = x.shape[1], key.shape[2]
     # A single new token may attend to all that came before; among several, none sees those after it.
     mask = torch.ones(new, known, dtype=torch.bool, device=x.device).tril(known - new) if new > 1 else None
-    x = x + attention.out(_attend(query, key, value, mask))
-    x = _cross_attention(block, x, cache.audio[index], encoded.mask)
-    return x + cast(Tensor, block.mlp(_norm(block.mlp_ln, x)))
+    x = x + project(attention.out, _attend(query, key, value, mask), mixture)
+    x = _cross_attention(block, x, cache.audio[index], encoded)
+    return x + _mlp(block, _norm(block.mlp_ln, x), mixture)

@@ -25,6 +25,12 @@ def test_a_mark_changes_with_what_is_heard_and_how(tmp_path: Path, settings: Set
     assert [other == mark for other in marks(changed, digest, 2)] == [True, False, False]
     for other in (replace(settings, language="fr"), replace(settings, beam_size=2), replace(settings, words=True)):
         assert other.digest() != digest
+    adapters = tmp_path / "adapters"
+    adapters.mkdir()
+    with_adapters = replace(settings, adapters=str(adapters))
+    before = with_adapters.digest()
+    (adapters / "fr-CA.safetensors").write_bytes(b"learnt")
+    assert len({digest, before, with_adapters.digest(), replace(with_adapters, routing="soft").digest()}) == 4
     assert replace(settings, workers=9, device="auto", batch_seconds=7).digest() == digest
     tight.write_bytes(b"another model")
     assert settings.digest() != digest

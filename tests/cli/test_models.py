@@ -128,6 +128,19 @@ def test_interpolate_refuses(pair: tuple[Path, Path], tiny_checkpoint: Path, tmp
     assert not output.exists()
 
 
+def test_adapter(tiny_checkpoint: Path, tiny_lora: Path, tmp_path: Path) -> None:
+    output = tmp_path / "adapters" / "fr-CA.safetensors"
+    code, stdout, stderr = run("adapter", tiny_checkpoint, tiny_lora, "--output", output)
+    assert (code, stdout, stderr) == (0, f"written to {output}: 0.0 MB, 20 layers of the decoder alone\n", "")
+    assert output.is_file()
+    code, _, stderr = run("adapter", tiny_lora, tiny_checkpoint, "--output", output)
+    assert (code, stderr) == (
+        1,
+        "asr: the adapted model was trained with no adapter, which changes more than an adapter holds; train it with "
+        "adapter=lora\n",
+    )
+
+
 def test_sweep(tiny_checkpoint: Path, corpus: Path, dev: Path, tmp_path: Path) -> None:
     base = tmp_path / "tight.pt"
     loaded = load_checkpoint(tiny_checkpoint)

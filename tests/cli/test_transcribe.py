@@ -24,6 +24,7 @@ import asr.inference.transcriber
 from asr import Transcriber
 from asr.cli import app
 from asr.export.ctranslate2 import write_ctranslate2
+from asr.model.adapter import take_out, write_adapter
 from asr.model.checkpoint import load_checkpoint
 from asr.transcript import Transcript
 
@@ -112,6 +113,23 @@ def test_a_dialect_implies_its_language(run_tiny, talks: Path) -> None:  # type:
     assert run_tiny(talks / "a.wav", "-f", "json", "--dialect", "de-AT", "--beam-size", "2", "--workers", "1")[0] == 0
     heard = json.loads(Path("a.json").read_text("utf-8"))
     assert (heard["language"], heard["dialect"]) == ("de", "de-AT")
+
+
+def test_a_dialect_is_heard_with_its_adapter(
+    run_tiny, talks: Path, tiny_checkpoint: Path, tiny_lora: Path, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
+    base, learnt = load_checkpoint(tiny_checkpoint), load_checkpoint(tiny_lora)
+    write_adapter(take_out(base, learnt), learnt.model, tmp_path / "adapters/fr-CA.safetensors")
+    flags = ("-f", "json", "--adapters", tmp_path / "adapters", "--routing", "given")
+    assert run_tiny(talks / "a.wav", *flags, "--dialect", "fr-CA-x-gaspe")[0] == 0
+    heard = json.loads(Path("a.json").read_text("utf-8"))
+    assert heard["adapters"] == {"fr-CA": 1.0}
+    plain = Transcriber(tiny_checkpoint, device="cpu").transcribe(talks / "a.wav", language="fr")
+    assert heard["text"] != plain.text
+    assert run_tiny(talks / "b.flac", *flags, "--language", "fr")[0] == 0
+    assert json.loads(Path("b.json").read_text("utf-8"))["adapters"] == {}
+    code, _, stderr = run_tiny(talks / "c.ogg", "--adapters", tmp_path / "gone")
+    assert code == 2 and "is no folder of adapters" in " ".join(stderr.replace("│", " ").split())
 
 
 def test_a_lexicon_annotates_and_renders(run_tiny, talks: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

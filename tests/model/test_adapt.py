@@ -11,7 +11,7 @@ from torch import Tensor
 from whisper.model import Whisper
 
 from asr.errors import ConfigError
-from asr.model.adapt import AdaptMode, LoraOptions, adapt, has_adapters, merge_adapters, trainable_parameters
+from asr.model.adapt import AdaptMode, LoraOptions, Part, adapt, has_adapters, merge_adapters, trainable_parameters
 from asr.model.network import DialectWhisper
 
 LORA = LoraOptions(rank=4, alpha=8.0, dropout=0.0)
@@ -87,6 +87,22 @@ def test_lora_of_some_layers(model: DialectWhisper) -> None:
     }
     assert {place.rpartition(".")[2] for place in places} == {"query", "2"}
     assert [place for place in places if "mlp" in place] == ["decoder.blocks.1.mlp.2"]
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_lora_of_one_part(part: Part, model: DialectWhisper) -> None:
+    adapt(model, "lora", LoraOptions(rank=2, parts=(part,)))
+    train_adapters(model)
+    names = learning(model)
+    assert {name.partition(".")[0] for name in names} == {part}
+    assert len(names) == 2 * {"encoder": 12, "decoder": 20}[part]
+
+
+def test_lora_of_no_part(model: DialectWhisper) -> None:
+    with pytest.raises(ConfigError, match=r"adapter\.lora\.parts is empty; use encoder, decoder or both"):
+        adapt(model, "lora", LoraOptions(parts=()))
+    with pytest.raises(ConfigError, match=r"no linear layer \[cross_attn\.key\] in its encoder; .* encoder\.blocks\.1"):
+        adapt(model, "lora", LoraOptions(targets=("cross_attn.key", "out"), parts=("encoder",)))
 
 
 @pytest.mark.parametrize("targets", [("query", "keys"), ("keys",), ()])
