@@ -11,9 +11,10 @@ from torch import nn
 from asr.corpus.dialects import goes_with, tag_fault, wider_tag
 from asr.errors import ConfigError
 from asr.inference.heads import Answer
-from asr.model.adapter import SUFFIX, read_adapter, weights_sha256
+from asr.model.adapter import SUFFIX, read_adapter
 from asr.model.mixture import LowRank, Mixture, Stacked, stacked
 from asr.model.network import DialectWhisper
+from asr.weights.state import weights_sha256
 
 ROUTINGS = ("hard", "soft", "given")
 # Smaller shares of a mixture change nothing that can be heard, and cost as much as large ones.
@@ -59,7 +60,7 @@ class Router:
                     f"the adapter {path} is for {dialect}, which goes with no language that the model "
                     "knows; take it out of the folder"
                 )
-        base = weights_sha256(model)
+        base = weights_sha256(model.whisper)
         self._device = model.device
         self._updates: list[Mapping[nn.Module, LowRank]] = []
         self._hearing: set[str] = set()

@@ -6,7 +6,6 @@ and all that its checkpoint says of itself; its tensors are two matrices for eac
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from asr.files import atomic_write
 from asr.model.info import Checkpoint, CheckpointInfo, info_of, read_info
 from asr.model.mixture import LowRank
 from asr.model.network import DialectWhisper
+from asr.weights.state import weights_sha256
 
 SUFFIX = ".safetensors"
 _DOWN, _UP = ".down", ".up"
@@ -34,7 +34,7 @@ class Adapter:
 
     Attributes:
         updates: By the name of the linear layer in `whisper.model.Whisper`; in half precision.
-        base: SHA-256 of the base's weights (`weights_sha256`).
+        base: SHA-256 of the base's weights (`asr.weights.state.weights_sha256`).
         info: What the checkpoint that it was taken out of says about itself.
     """
 
@@ -54,15 +54,6 @@ class Adapter:
     def changes_encoder(self) -> bool:
         """Whether it changes what is heard, not only what is written of it."""
         return any(name.startswith("encoder.") for name in self.updates)
-
-
-def weights_sha256(model: DialectWhisper) -> str:
-    """SHA-256 of a model's weights in half precision, heads left out: the same for every file that holds them."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.whisper.named_parameters()):
-        digest.update(f"{name} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().to("cpu", torch.float16).contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 @torch.no_grad()
@@ -99,7 +90,7 @@ def take_out(base: Checkpoint, adapted: Checkpoint) -> Adapter:
         updates[linear[name]] = LowRank((right[:rank].T * root).half(), (root[:, None] * left[:, :rank].T).half())
     if not updates:
         raise CheckpointError("there is no adapter to take out: the two models have the same weights")
-    return Adapter(updates, weights_sha256(base.model), adapted.info)
+    return Adapter(updates, weights_sha256(base.model.whisper), adapted.info)
 
 
 def _foreign() -> CheckpointError:
@@ -142,7 +133,7 @@ def read_adapter(path: str | Path, model: DialectWhisper, base: str) -> Adapter:
     Args:
         path: The file.
         model: The base.
-        base: SHA-256 of the base's weights (`weights_sha256`).
+        base: SHA-256 of the base's weights (`asr.weights.state.weights_sha256`).
 
     Raises:
         CheckpointError: The file is missing, damaged, of a newer format, no adapter, or that of another base.

@@ -20,12 +20,13 @@ from asr.inference.decoding import DecodeOptions
 from asr.inference.heads import NOTHING, Answer
 from asr.inference.stitch import stitched
 from asr.model.adapt import LoraOptions, Part, adapt
-from asr.model.adapter import read_adapter, take_out, weights_sha256, write_adapter
+from asr.model.adapter import read_adapter, take_out, write_adapter
 from asr.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from asr.model.heads import HeadSpec
 from asr.model.network import DialectWhisper
 from asr.prosody import final_contour
 from asr.transcript import Transcript
+from asr.weights.state import weights_sha256
 
 Samples = npt.NDArray[np.float32]
 Voice = Callable[..., Samples]
@@ -136,7 +137,7 @@ MIXED = ["fr-CA", None, "fr-BE", "en-IN", "fr-CA", "fr-CH"]
 def of_its_own(checkpoint: Checkpoint, adapters: Path, shares: dict[str, float]) -> Transcriber:
     """The outside truth: no adapter, but weights to which they were added."""
     model = copy.deepcopy(checkpoint.model)
-    base = weights_sha256(model)
+    base = weights_sha256(model.whisper)
     with torch.no_grad():
         for dialect, share in shares.items():
             updates = read_adapter(adapters / f"{dialect}.safetensors", checkpoint.model, base).updates

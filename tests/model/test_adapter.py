@@ -16,11 +16,12 @@ from whisper.model import ModelDimensions, Whisper
 
 from asr.errors import CheckpointError
 from asr.model.adapt import LoraOptions, adapt
-from asr.model.adapter import Adapter, read_adapter, take_out, weights_sha256, write_adapter
+from asr.model.adapter import Adapter, read_adapter, take_out, write_adapter
 from asr.model.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint, save_checkpoint
 from asr.model.heads import HeadSpec
 from asr.model.interpolate import interpolate
 from asr.model.network import DialectWhisper
+from asr.weights.state import weights_sha256
 
 LORA = LoraOptions(rank=3, alpha=6.0)
 CONFIG: dict[str, Any] = {"adapter": {"mode": "lora", "lora": {"rank": 3}}, "model": {"name": "runs/window/last.pt"}}
@@ -68,7 +69,7 @@ def product(adapter: Adapter, name: str) -> torch.Tensor:
 
 
 def test_it_is_what_peft_learnt(base: Checkpoint, model: DialectWhisper, path: Path) -> None:
-    adapter = read_adapter(path, base.model, weights_sha256(base.model))
+    adapter = read_adapter(path, base.model, weights_sha256(base.model.whisper))
     learnt = {
         name: module
         for name, module in model.whisper.named_modules()
@@ -119,15 +120,15 @@ def test_one_for_whisper_base_is_smaller_than_15_mb(base: Checkpoint, path: Path
 
 
 def test_the_hash_is_that_of_the_weights_whatever_holds_them(base: Checkpoint, tmp_path: Path) -> None:
-    known = weights_sha256(base.model)
+    known = weights_sha256(base.model.whisper)
     with_heads = copy.deepcopy(base.model)
     with_heads.set_heads({"dialect": HeadSpec(("en-GB", "en-IN"))})
     save_checkpoint(with_heads, CheckpointInfo("another"), tmp_path / "heads.pt")
-    assert weights_sha256(load_checkpoint(tmp_path / "heads.pt").model) == known
-    assert weights_sha256(with_heads.half()) == known
+    assert weights_sha256(load_checkpoint(tmp_path / "heads.pt").model.whisper) == known
+    assert weights_sha256(with_heads.half().whisper) == known
     with torch.no_grad():
         base.model.whisper.decoder.blocks[1].mlp[2].bias[3] += 0.01
-    assert weights_sha256(base.model) != known
+    assert weights_sha256(base.model.whisper) != known
 
 
 def test_where_it_came_from_is_found_as_bytes(path: Path) -> None:
@@ -137,16 +138,16 @@ def test_where_it_came_from_is_found_as_bytes(path: Path) -> None:
 
 def refused(base: Checkpoint, path: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
-        read_adapter(path, base.model, weights_sha256(base.model))
+        read_adapter(path, base.model, weights_sha256(base.model.whisper))
     return str(caught.value)
 
 
 def test_another_base_is_refused(base: Checkpoint, path: Path) -> None:
-    ours = weights_sha256(base.model)
+    ours = weights_sha256(base.model.whisper)
     with torch.no_grad():
         base.model.whisper.encoder.conv1.bias[0] += 1
     said = refused(base, path)
-    theirs = weights_sha256(base.model)
+    theirs = weights_sha256(base.model.whisper)
     assert said == (
         f"the adapter {path} belongs to another base: it was trained on last.pt, padded, whose weights have the "
         f"SHA-256 {ours[:12]}…, and those of this model, padded, have {theirs[:12]}…; load the checkpoint that its "

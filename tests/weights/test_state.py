@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import replace
 
@@ -61,12 +62,13 @@ def test_alignment_heads_that_are_not_there(heads: list[list[int]], tiny: Whispe
         build_model(Weights(tiny.dims, state, heads), "here")
 
 
-def test_the_hash_of_weights_is_that_of_their_names_and_values() -> None:
+def test_the_hash_of_weights_is_that_of_their_names_shapes_and_half_precise_values() -> None:
     layer = torch.nn.Linear(3, 2)
     expected = hashlib.sha256()
-    for name in ("bias", "weight"):
-        expected.update(name.encode() + layer.state_dict()[name].numpy().tobytes())
-    assert weights_sha256(layer) == expected.hexdigest()
+    for name, shape in (("bias", "[2]"), ("weight", "[2, 3]")):
+        values = layer.state_dict()[name].numpy().astype("float16").tobytes()
+        expected.update(f"{name} {shape}\n".encode() + values)
+    assert weights_sha256(layer) == expected.hexdigest() == weights_sha256(copy.deepcopy(layer).half())
     turned = torch.nn.Linear(3, 2)
     turned.load_state_dict({"weight": layer.weight.detach().T.contiguous().T, "bias": layer.bias})
     assert weights_sha256(turned) == expected.hexdigest()
