@@ -142,7 +142,7 @@ class MlflowRun(MLFlowLogger):
         except self._failures as error:
             if not self._failed:
                 log.warning(
-                    "MLflow cannot be written to, and lacks what follows for some minutes or more: %s",
+                    "MLflow cannot be written to, and lacks some of what follows: %s",
                     str(error).splitlines()[0],
                 )
             self._failed = True
