@@ -7,6 +7,7 @@ among them, and no name of the user. A server that stops to answer stops no trai
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 _FOLDER = "mlflow"
 # In the run's folder: which run of MLflow this is.
 RUN_ID = f"{_FOLDER}/run_id"
+# Seconds without a try after one that failed: MLflow asks a server that is silent for minutes, and training waits.
+_PAUSE = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,7 @@ class MlflowRun(MLFlowLogger):
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of every table that it makes
         self._failures = (MlflowException, SQLAlchemyError, OSError)
         self._failed = False
+        self._again = 0.0
         place = folder / _FOLDER
         uri, artifacts = options.uri, None
         if uri is None:
@@ -114,9 +118,10 @@ class MlflowRun(MLFlowLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Log figures; where that fails, say so once and go on."""
-        with self._tolerant():
-            super().log_metrics(metrics, step)
+        """Log figures; where that fails, say so once, go on, and try again after some minutes."""
+        if time.monotonic() >= self._again:
+            with self._tolerant():
+                super().log_metrics(metrics, step)
 
     @rank_zero_only
     def finalize(self, status: str = "success") -> None:
@@ -136,5 +141,9 @@ class MlflowRun(MLFlowLogger):
             yield
         except self._failures as error:
             if not self._failed:
-                log.warning("MLflow cannot be written to, and lacks what follows: %s", str(error).splitlines()[0])
+                log.warning(
+                    "MLflow cannot be written to, and lacks some of what follows: %s",
+                    str(error).splitlines()[0],
+                )
             self._failed = True
+            self._again = time.monotonic() + _PAUSE

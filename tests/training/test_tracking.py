@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from asr.errors import ConfigError, MissingExtraError
 from asr.fragment import read_manifest, write_manifest
+from asr.training import tracking
 from asr.training.card import RunCard
 from asr.training.tracking import RUN_ID, LoggerOptions, MlflowRun
 
@@ -119,7 +120,7 @@ def test_a_store_that_fails_stops_no_training(
     assert best.is_file()
     tracker.add_card(folder)  # there is none
     (said,) = [line for line in caplog.messages if "MLflow" in line]
-    assert said.startswith("MLflow cannot be written to, and lacks what follows: ") and "\n" not in said
+    assert said.startswith("MLflow cannot be written to, and lacks some of what follows: ") and "\n" not in said
 
 
 def test_what_cannot_be_logged_to_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +133,23 @@ def test_what_cannot_be_logged_to_is_a_sentence(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ConfigError, match="holds a password") as caught:
         LoggerOptions("mlflow", "https://me:hidden@example.org/mlflow")
     assert "hidden" not in str(caught.value)
+
+
+def test_a_silent_server_is_not_asked_at_every_step(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = MlflowRun(folder, MLFLOW, {})
+    tried = []
+
+    def silent(*_: object, **__: object) -> None:
+        tried.append(clock)
+        raise OSError("no answer")
+
+    clock = 1000.0
+    monkeypatch.setattr(tracking.time, "monotonic", lambda: clock)
+    monkeypatch.setattr(tracker.experiment, "log_batch", silent)
+    for step in range(100):
+        clock = 1000.0 + 10 * step
+        tracker.log_metrics({"train/loss": 1.0}, step)
+    assert tried == [1000.0, 1600.0]
 
 
 @pytest.mark.parametrize("missing", ["mlflow", "alembic"])
