@@ -15,9 +15,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from pydantic import JsonValue
 from rich.console import Console
 
-from asr.config import EvaluateConfig, TrainConfig, TrainIntentConfig, plain, write_config
+from asr.config import DataConfig, EvaluateConfig, TrainConfig, TrainIntentConfig, plain, write_config
 from asr.data.augment import Augment
 from asr.data.batch import BatchOptions
+from asr.data.fetch import fetched
 from asr.errors import ConfigError
 from asr.evaluation import evaluate, render
 from asr.files import atomic_write
@@ -48,6 +49,8 @@ def run_training(config: TrainConfig) -> Path:
         AsrError: Something a user can mend.
     """
     folder = Path(config.run)
+    given = config
+    config = replace(config, data=_here(config.data, folder / "manifests"))
     manifests = (*config.data.train, *config.data.dev)
     # Before anything that takes long: a development manifest, for one, is first read after many steps.
     for manifest in manifests:
@@ -60,21 +63,30 @@ def run_training(config: TrainConfig) -> Path:
     begun |= {"without_consent_check": True} if config.without_consent_check else {"refused": dict(refused)}
     with _recorded("train", config.why, manifests, begun) as outcome:
         try:
-            return _train(config, folder, refused)
+            return _train(config, given, folder, refused)
         finally:
             outcome.details["checkpoints"] = {
                 path.name: sha256_of(path) for path in sorted((folder / "checkpoints").glob("*.pt"))
             }
 
 
-def _train(config: TrainConfig, folder: Path, refused: dict[str, int]) -> Path:
+def _here(data: DataConfig, folder: Path) -> DataConfig:
+    """The data with every manifest where it can be read; fetched anew, because consent may have ended since."""
+    train, dev = (tuple(fetched(manifest, folder) for manifest in manifests) for manifests in (data.train, data.dev))
+    return replace(data, train=train, dev=dev)
+
+
+def _train(config: TrainConfig, given: TrainConfig, folder: Path, refused: dict[str, int]) -> Path:
     # The dialect head alone hears no pitch.
     contours = bool(config.heads.intonation or config.heads.tune)
-    batch = BatchOptions(config.data.margin, config.data.timestamps, config.augment.speeds, config.data.tags, contours)
+    data = config.data
+    batch = BatchOptions(
+        data.margin, data.timestamps, config.augment.speeds, data.tags, data.prompts, data.silence, contours
+    )
     if config.resume is None:
         # What `auto` means here is written down: a run that goes on elsewhere keeps it.
         config = replace(config, trainer=with_precision(config.trainer))
-        rank_zero_only(write_config)(config, folder)
+        rank_zero_only(write_config)(replace(given, trainer=config.trainer), folder)
     if refused:
         figures = {f"refused/{reason}": float(count) for reason, count in refused.items()}
         JsonLinesLogger(folder / "log.jsonl").log_metrics(figures)
@@ -181,6 +193,7 @@ def run_evaluation(config: EvaluateConfig) -> None:
             consent=None if config.without_consent_check else ConsentCheck("evaluation"),
             intent_model=intent_model,
             standard=config.standard,
+            abilities=config.abilities,
         )
         outcome.details["fragments"] = report.fragments
         if not config.without_consent_check:

@@ -71,12 +71,15 @@ class AdapterConfig:
 
 @dataclass(frozen=True, slots=True)
 class DataConfig(DataOptions):
-    """Group ``data``; `asr.data.batch.BatchOptions` says what the last three mean. One manifest needs no list."""
+    """Group ``data``; `asr.data.batch.BatchOptions` says what the last five mean. One manifest needs no list."""
 
     train: Paths
     dev: Paths = ()
     margin: tuple[float, float] = (0.1, 1.0)
     timestamps: float = 0.1
+    joined: Annotated[float, Field(ge=0, le=1)] = 0.1
+    prompts: float = 0.1
+    silence: float = 0.02
     tags: float = 0.0
 
 
@@ -167,6 +170,7 @@ class EvaluateConfig:
         pictures: Folder for pictures of how labels were told; None draws none.
         intent_model: Tells what the outputs ask for, compared with the fragments' ``intent``; None asks nothing.
         standard: The dialect, or the test set, that is standard speech, for the gap in intent retention.
+        abilities: Measure long recordings, word times and silence too.
         decode: How both search for text.
         baseline_tag: In the place of ``decode.tag`` for the baseline.
         device: ``cpu``, ``cuda`` or ``auto``.
@@ -185,6 +189,7 @@ class EvaluateConfig:
     pictures: str | None = None
     intent_model: str | None = None
     standard: str | None = None
+    abilities: bool = True
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     baseline_tag: str = "auto"
     device: str = "auto"

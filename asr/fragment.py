@@ -28,6 +28,7 @@ from pydantic import (
     model_validator,
 )
 
+from asr.addresses import is_stored
 from asr.errors import ManifestError
 from asr.files import atomic_write, packer
 from asr.jsonlines import read_objects
@@ -303,7 +304,7 @@ def read_numbered(path: str | Path) -> Iterator[tuple[int, Fragment | ManifestEr
         if isinstance(data, ManifestError):
             yield number, data
             continue
-        if isinstance(audio := data.get("audio"), str) and audio:
+        if isinstance(audio := data.get("audio"), str) and audio and not is_stored(audio):
             # pathlib would intern every part of every path.
             data["audio"] = os.path.join(folder, audio)  # noqa: PTH118
         try:
@@ -351,6 +352,8 @@ def _line(fragment: Fragment, folder: Path) -> bytes:
 
 def _relative(audio: str, folder: Path) -> str:
     # As pathlib would have it below, at a tenth of the time.
+    if is_stored(audio):
+        return audio
     prefix = os.path.join(folder, "")  # noqa: PTH118
     if audio.startswith(prefix) and os.path.normpath(audio) == audio:
         return audio[len(prefix) :]

@@ -1,9 +1,9 @@
 """Lines per processor second and peak memory of what works on manifests, on made-up rows without recordings.
 
-    python scripts/benchmark_manifests.py [--rows 100000]
+    python scripts/benchmark_manifests.py [--rows 100000] [--few 10000] [STEP ...]
 
-Every step runs in a process of its own, on the rows and on a tenth of them: where memory does not grow with the rows,
-both peaks are the same. A further step is one more function in `STEPS`.
+Every step runs in a process of its own, on the rows and on few of them, a tenth by default: where memory does not grow
+with the rows, both peaks are the same. A further step is one more function in `STEPS`.
 """
 
 from __future__ import annotations
@@ -98,6 +98,17 @@ def _pseudonymise(folder: Path) -> None:
     pseudonymise(folder / "manifest.jsonl", folder / "release", bytes(32), ReleaseOptions(k=1, audio=False))
 
 
+def _draw(folder: Path) -> None:
+    from asr.data.stream import BatchStream
+
+    rows = 0
+    for draw in BatchStream([folder / "manifest.jsonl"], 240.0, consent=None, joined=0.1):
+        if draw.after is not None and draw.after.epoch:
+            break
+        rows += sum(len(example.parts) for example in draw.examples)
+    assert rows, "a pass draws every row"
+
+
 # By name: what is done with a folder that `write_rows` has filled.
 STEPS: dict[str, Callable[[Path], None]] = {
     "import common_voice": _import("common_voice", "voice"),
@@ -106,6 +117,7 @@ STEPS: dict[str, Callable[[Path], None]] = {
     "validate --no-audio": _validate,
     "convert kaldi": _convert,
     "pseudonymise --no-audio": _pseudonymise,
+    "draw training batches": _draw,
 }
 
 
@@ -123,18 +135,20 @@ def main() -> None:
     """Write the rows, run all steps, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--few", type=int)
+    parser.add_argument("steps", nargs="*", choices=[[], *STEPS], metavar="STEP")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step:
         _measure(arguments.step, arguments.folder)
         return
-    few, many = arguments.rows // 10, arguments.rows
+    few, many = arguments.few or arguments.rows // 10, arguments.rows
     print(f"| step | lines per CPU second, of {many} | peak MiB of {few} | of {many} |\n|---|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as temporary:
         for rows in (few, many):
             write_rows(Path(temporary) / str(rows), rows)
-        for step in STEPS:
+        for step in arguments.steps or STEPS:
             found = []
             for rows in (few, many):
                 words = [sys.executable, __file__, "--step", step, "--folder", str(Path(temporary) / str(rows))]

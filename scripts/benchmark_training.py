@@ -211,7 +211,7 @@ def batches_of(plan: Plan) -> list[Any]:
     from asr.data.stream import BatchStream
 
     stream = BatchStream([plan.manifest], plan.batch_seconds)
-    return [draw.fragments for draw in islice(stream, _WARM + plan.steps)]
+    return [tuple(example.fragment for example in draw.examples) for draw in islice(stream, _WARM + plan.steps)]
 
 
 class Side:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import soundfile
@@ -18,6 +19,7 @@ import torch
 import yaml
 from whisper.model import Whisper
 
+import asr.addresses
 import asr.build
 from asr import Transcriber, read_manifest
 from asr.build import run_evaluation, run_training
@@ -32,6 +34,7 @@ from asr.config import (
     plain,
 )
 from asr.data.batch import BatchOptions
+from asr.data.pack import pack
 from asr.errors import CheckpointError, ConfigError, ManifestError, RecordError
 from asr.evaluation import EvaluationReport, score
 from asr.fragment import Consent, Fragment, write_manifest
@@ -93,6 +96,33 @@ def test_the_seed_decides_everything(config: TrainConfig, tmp_path: Path) -> Non
     name = next(name for name in ends[0] if "lora_A" in name)
     assert torch.equal(ends[0][name], ends[1][name])
     assert not torch.equal(ends[0][name], ends[2][name])
+
+
+def test_a_packed_corpus_trains_the_same_wherever_it_lies(
+    config: TrainConfig, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asr.addresses, "STORES", frozenset({"memory"}))
+    pack([corpus], tmp_path / "packed", shard_size=5, consent=None)
+    fsspec.filesystem("memory").put(str(tmp_path / "packed"), "/packed", recursive=True)
+    # The same order as packed, read from the files themselves.
+    files = {item.id: item for item in read_manifest(corpus)}
+    packed = tmp_path / "packed" / "fragments.jsonl"
+    write_manifest([files[item.id] for item in read_manifest(packed)], tmp_path / "ordered.jsonl")
+    ends = []
+    for name, manifest in (
+        ("files", str(tmp_path / "ordered.jsonl")),
+        ("packed", str(packed)),
+        ("stored", "memory://packed/fragments.jsonl"),
+    ):
+        run = tmp_path / name
+        given = replace(config, data=replace(config.data, train=(manifest,)), run=str(run))
+        given = replace(given, trainer=replace(given.trainer, max_steps=3))
+        ends.append(load_checkpoint(run_training(given)).model.whisper.state_dict())
+        # A run that goes on asks the store again, for consent may have ended.
+        assert yaml.safe_load((run / "config.yaml").read_text("utf-8"))["data"]["train"] == [manifest]
+    for other in ends[1:]:
+        for name, weights in ends[0].items():
+            torch.testing.assert_close(other[name], weights, rtol=0, atol=0)
 
 
 def test_a_run_is_not_written_over(config: TrainConfig, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
+from asr.audio.packed import read_packed
 from asr.audio.sources import END_TOLERANCE, AudioInfo, Samples, Source, cut_short, falls_short, name_of, open_source
 from asr.errors import AudioError
 
@@ -36,7 +37,8 @@ def load_audio(recording: str | Path | bytes, start: float = 0.0, duration: floa
     """Load a recording, or a span of it, as mono float32 at `SAMPLE_RATE`.
 
     Args:
-        recording: A file, or a file's content; of a video its audio track.
+        recording: A file, a file's content, or the address of a recording in an archive (`asr.audio.packed`); of a
+            video its audio track.
         start: Seconds from the recording's start.
         duration: Seconds; None means up to the end. A span may reach `END_TOLERANCE` past the end, and is shorter then.
 
@@ -83,7 +85,10 @@ def stream_audio(
 
 
 def _place(recording: str | Path | bytes) -> Path | bytes:
-    return recording if isinstance(recording, bytes) else Path(recording)
+    if isinstance(recording, bytes):
+        return recording
+    packed = read_packed(str(recording))
+    return Path(recording) if packed is None else packed
 
 
 def _span(name: str, source: Source, start: float, duration: float | None) -> Iterator[Samples]:

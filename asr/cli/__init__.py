@@ -19,6 +19,7 @@ from asr.cli import (
     manifests,
     mask,
     models,
+    pack,
     pictures,
     pseudonymise,
     serve,
@@ -77,6 +78,7 @@ app.command("validate")(manifests.validate)
 app.command("pseudonymise")(pseudonymise.pseudonymise)
 app.command("change-voice")(voices.change_voice)
 app.command("split")(manifests.split)
+app.command("pack")(pack.pack)
 app.command("stats")(manifests.stats)
 app.command("mask")(mask.mask)
 app.command("schema")(manifests.schema)

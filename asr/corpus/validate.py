@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from asr.addresses import parse_packed
 from asr.audio import AudioInfo, probe
 from asr.corpus.dialects import WHISPER_LANGUAGES, goes_with, tag_fault
 from asr.errors import AsrError, AudioError, ConfigError, ManifestError
@@ -253,7 +254,7 @@ class _Corpus:
 
 
 def _probe(audio: str) -> AudioInfo | Fault:
-    if not Path(audio).is_file():
+    if parse_packed(audio) is None and not Path(audio).is_file():
         return "missing-audio", "does not exist; check 'audio', which is relative to the manifest's folder"
     try:
         return probe(audio)

@@ -19,14 +19,23 @@ from torch.utils.data import Dataset
 from whisper.model import Whisper
 
 from asr.audio import SAMPLE_RATE, load_audio
-from asr.data.labels import IGNORED, Labeller
-from asr.data.stream import FOR_TRAINING, MAX_SECONDS, Draw, Position, UsableFragments, sequential_batches
+from asr.data.examples import MAX_SECONDS, PAUSE, Example
+from asr.data.labels import IGNORED, Labeller, Stretch
+from asr.data.silence import unspoken
+from asr.data.stream import FOR_TRAINING, Draw, Position, UsableFragments, sequential_batches
 from asr.errors import AudioError, ConfigError
 from asr.fragment import Fragment
 from asr.privacy.consent import ConsentCheck
 from asr.prosody import CONTOUR, final_contour
 
 log = logging.getLogger(__name__)
+
+Samples = npt.NDArray[np.float32]
+
+# Shortest silence that is made up, in seconds.
+_SHORT_SILENCE = 0.5
+# What stands for it where fragments are asked for; there is no such recording.
+_SILENCE = Fragment(id="silence", audio="silence", text="", language="en")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +44,12 @@ class BatchOptions:
 
     Attributes:
         margin: Least and most seconds of silence after a fragment in a tight window.
-        timestamps: Share of fragments whose label asks for times; without any the model forgets them.
+        timestamps: Share of examples whose label asks for times; without any the model forgets them.
         speeds: Factors of tempo and pitch, one per batch; 1.1 is faster.
         tags: Share of fragments whose dialect, if they have one, is told to the decoder; the others teach it to do
             without.
+        prompts: Share of examples before which the decoder is told what their speaker said before, if that is known.
+        silence: Examples in which nothing is said, silence or noise, for each example of speech.
         contours: Whether the pitch at the end is measured, for the heads that hear it.
 
     Raises:
@@ -49,12 +60,15 @@ class BatchOptions:
     timestamps: float = 0.1
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
     tags: float = 0.0
+    prompts: float = 0.0
+    silence: float = 0.0
     contours: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin[0] <= self.margin[1]:
             raise ConfigError(f"margin must be two rising numbers of seconds from 0 on, found {list(self.margin)}")
-        for name, share in (("timestamps", self.timestamps), ("tags", self.tags)):
+        for name in ("timestamps", "tags", "prompts", "silence"):
+            share = getattr(self, name)
             if not 0 <= share <= 1:
                 raise ConfigError(f"{name} is a share from 0 to 1, found {share}")
         if not self.speeds or not all(0.5 <= speed <= 2 for speed in self.speeds):
@@ -72,11 +86,12 @@ class Batch:
         tokens: Long [B, S], the decoder's input.
         targets: Long [B, S], what must follow; `asr.data.labels.IGNORED` where nothing is asked.
         contours: Float [B, P], see `asr.prosody.final_contour`; NaN of too little voice, and where not measured.
+        heard: Fragments that are heard; those that were joined count one by one, silence that was made up does not.
         unreadable: Fragments that are left out, because their recordings cannot be read.
         speed: To be applied to the audio; the times in the labels already count with it.
         seed: Of the random choices still to be made.
-        fragments: What is heard. None where a process has nothing to hear and the others have: then there is one row of
-            silence, of which nothing is asked.
+        fragments: What is heard, those that were joined as one. None where a process has nothing to hear and the others
+            have: then there is one row of silence, of which nothing is asked.
         after: The stream's position behind this batch, None outside training.
     """
 
@@ -90,7 +105,8 @@ class Batch:
     seed: int
     fragments: tuple[Fragment, ...]
     after: Position | None
-    unreadable: int = 0
+    heard: int
+    unreadable: int
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
         """Return the batch with its tensors on a device."""
@@ -122,31 +138,39 @@ class BatchLoader(Dataset[Batch]):
         """Load one batch."""
         chance = random.Random(draw.seed)
         speed = chance.choice(self.options.speeds)
-        if max((fragment.duration or 0.0 for fragment in draw.fragments), default=0.0) / speed > MAX_SECONDS:
+        if max((example.seconds for example in draw.examples), default=0.0) / speed > MAX_SECONDS:
             speed = 1.0  # slower, it would not fit into the encoder
-        heard, clips = [], []
-        for fragment in draw.fragments:
-            try:
-                clips.append(load_audio(fragment.audio, fragment.start, fragment.duration))
-            except (AudioError, OSError):  # an OSError while it is read: a share that went away, say
-                log.warning("fragment %r is left out: its recording cannot be read; run `asr validate`", fragment.id)
-            else:
-                heard.append(fragment)
+        heard = [found for example in draw.examples if (found := _read(example)) is not None]
+        count = sum(len(of.clips) for of in heard)
+        unreadable = sum(len(example.parts) for example in draw.examples) - count
         if not heard:
-            return _silence(draw)
+            return _nothing(draw, unreadable)
         timed = [chance.random() < self.options.timestamps for _ in heard]
         margin = [round(chance.uniform(*self.options.margin) * SAMPLE_RATE) for _ in heard]
-        # Drawn last: whatever their share, all else is as it is without tags.
+        # Each drawn after what is older: whatever its share, all else is as it is without it.
         tagged = [chance.random() < self.options.tags for _ in heard]
+        prompted = [chance.random() < self.options.prompts for _ in heard]
+        clips, stretches = map(list, zip(*(_joined(of, speed, chance) for of in heard), strict=True))
         labels = [
             self.labeller(
-                fragment.text,
-                fragment.language,
-                len(clip) / SAMPLE_RATE / speed if with_times else None,
-                fragment.dialect if with_tag else None,
+                said if with_times else of.example.fragment.text,
+                of.example.fragment.language,
+                of.example.fragment.dialect if with_tag else None,
+                of.example.before.text if with_prompt and of.example.before is not None else None,
             )
-            for fragment, clip, with_times, with_tag in zip(heard, clips, timed, tagged, strict=True)
+            for of, said, with_times, with_tag, with_prompt in zip(
+                heard, stretches, timed, tagged, prompted, strict=True
+            )
         ]
+        fragments = [of.example.fragment for of in heard]
+        silent = [fragment for fragment in fragments if chance.random() < self.options.silence]
+        if silent:
+            made = np.random.default_rng(draw.seed)
+            seconds = max(map(len, clips)) / SAMPLE_RATE
+            clips += [unspoken(chance.uniform(min(_SHORT_SILENCE, seconds), seconds), made) for _ in silent]
+            labels += [self.labeller("", fragment.language) for fragment in silent]
+            margin += [round(chance.uniform(*self.options.margin) * SAMPLE_RATE) for _ in silent]
+            fragments += [_SILENCE.replace(language=fragment.language) for fragment in silent]
         return Batch(
             audio=_pad([torch.from_numpy(np.array(clip)) for clip in clips], 0.0),
             num_samples=torch.tensor([len(clip) for clip in clips]),
@@ -157,13 +181,50 @@ class BatchLoader(Dataset[Batch]):
             contours=contours_of(clips) if self.options.contours else torch.full((len(clips), CONTOUR), torch.nan),
             speed=speed,
             seed=draw.seed,
-            fragments=tuple(heard),
+            fragments=tuple(fragments),
             after=draw.after,
-            unreadable=len(draw.fragments) - len(heard),
+            heard=count,
+            unreadable=unreadable,
         )
 
 
-def _silence(draw: Draw) -> Batch:
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What could be read of an example, and the recording of each of its parts."""
+
+    example: Example
+    clips: tuple[Samples, ...]
+
+
+def _read(example: Example) -> _Read | None:
+    """Read the parts of an example; one that cannot be read is left out and named in the log."""
+    parts, clips = [], []
+    for part in example.parts:
+        try:
+            clips.append(load_audio(part.audio, part.start, part.duration))
+        except (AudioError, OSError):  # an OSError while it is read: a share that went away, say
+            log.warning("fragment %r is left out: its recording cannot be read; run `asr validate`", part.id)
+        else:
+            parts.append(part)
+    return _Read(replace(example, parts=tuple(parts)), tuple(clips)) if parts else None
+
+
+def _joined(read: _Read, speed: float, chance: random.Random) -> tuple[Samples, list[Stretch]]:
+    """One recording of an example, and what is said when, at that speed."""
+    pieces: list[Samples] = []
+    stretches = []
+    at = 0
+    for part, clip in zip(read.example.parts, read.clips, strict=True):
+        if pieces:
+            pieces.append(np.zeros(round(chance.uniform(*PAUSE) * SAMPLE_RATE), np.float32))
+            at += len(pieces[-1])
+        pieces.append(clip)
+        stretches.append(Stretch(part.text, at / SAMPLE_RATE / speed, (at + len(clip)) / SAMPLE_RATE / speed))
+        at += len(clip)
+    return np.concatenate(pieces), stretches
+
+
+def _nothing(draw: Draw, unreadable: int) -> Batch:
     """What stands for a batch of which nothing can be heard: a tenth of a second, and no question."""
     return Batch(
         audio=torch.zeros(1, SAMPLE_RATE // 10),
@@ -176,7 +237,8 @@ def _silence(draw: Draw) -> Batch:
         seed=draw.seed,
         fragments=(),
         after=draw.after,
-        unreadable=len(draw.fragments),
+        heard=0,
+        unreadable=unreadable,
     )
 
 
@@ -205,13 +267,13 @@ def each_once(
     loader = BatchLoader(labeller, BatchOptions(margin=(0.0, 0.0), timestamps=0.0, speeds=(1.0,), contours=True))
     today = None if consent is None else consent.today
     fragments = (item for manifest in manifests for item in UsableFragments(manifest, labeller.languages, today))
-    for cuts in sequential_batches(filter(wanted, fragments), batch_seconds):
-        batch = loader[Draw(tuple(cut.custom["fragment"] for cut in cuts), None, 0)]
+    for examples in sequential_batches(filter(wanted, fragments), batch_seconds):
+        batch = loader[Draw(examples, None, 0)]
         if batch.fragments:
             yield batch
 
 
-def contours_of(clips: Sequence[npt.NDArray[np.float32]]) -> Tensor:
+def contours_of(clips: Sequence[Samples]) -> Tensor:
     """Pitch at the end of each clip, float [B, P]; NaN of too little voice."""
     return torch.from_numpy(np.stack([final_contour(clip) for clip in clips]))
 

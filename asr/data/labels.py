@@ -6,10 +6,11 @@ languages are served alike.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whisper.model import Whisper
-from whisper.tokenizer import get_tokenizer
+from whisper.tokenizer import Tokenizer, get_tokenizer
 
 from asr.corpus.validate import MAX_LABEL_TOKENS
 
@@ -24,12 +25,27 @@ class Label:
     """One fragment's label.
 
     Attributes:
-        tokens: The decoder's input, S tokens: a dialect's tag where one is told, and the transcript from its start on.
+        tokens: The decoder's input, S tokens: what it is told before, and the transcript from its start on.
         targets: The token that must follow each of them, or IGNORED.
     """
 
     tokens: tuple[int, ...]
     targets: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Something that is said without a pause.
+
+    Attributes:
+        text: What.
+        start: Seconds from the beginning of what is heard.
+        end: Likewise.
+    """
+
+    text: str
+    start: float
+    end: float
 
 
 class Labeller:
@@ -50,36 +66,48 @@ class Labeller:
         if self.multilingual:
             self.languages = get_tokenizer(True, num_languages=self.num_languages).all_language_codes
 
-    def __call__(self, text: str, language: str, seconds: float | None = None, dialect: str | None = None) -> Label:
-        """Make a label; dialect, language and task are given, not asked for.
+    def __call__(
+        self, said: str | Sequence[Stretch], language: str, dialect: str | None = None, before: str | None = None
+    ) -> Label:
+        """Make a label; what was said before, dialect, language and task are given, not asked for.
 
         A fragment without text teaches silence: ``<|nospeech|>`` is asked for where Whisper reads it, after the start
         token, and the end right after what is given.
 
         Args:
-            text: What was said, without Whisper's own tokens.
+            said: The text, without Whisper's own tokens; or stretches of it, of which the times are asked for as well.
             language: One of `languages`.
-            seconds: With times: where speech ends, after a start at 0; None asks for no times.
             dialect: The tag that is told, in the slot that Whisper keeps for a prompt; None tells none, and none is
                 told beside a text that leaves it no room.
+            before: What was said before, told in the same slot, before the tag; its beginning is cut where it has no
+                room.
         """
         tokenizer = get_tokenizer(
             self.multilingual, num_languages=self.num_languages, language=language, task="transcribe"
         )
-        start = list(tokenizer.sot_sequence)
-        silent = not text.strip()
-        words = [] if silent else tokenizer.encode(" " + text.strip())
-        if seconds is None or silent:
+        start, answer = list(tokenizer.sot_sequence), list[int]()
+        silent = not (said if isinstance(said, str) else "".join(stretch.text for stretch in said)).strip()
+        if isinstance(said, str) or silent:
             start.append(tokenizer.no_timestamps)
-            answer = [*words, tokenizer.eot]
+            answer = [] if silent else _words(tokenizer, str(said))
         else:
-            begin = tokenizer.timestamp_begin
-            answer = [begin, *words, begin + round(seconds / _TIME_STEP), tokenizer.eot]
-        told = [] if dialect is None else [tokenizer.sot_prev, *tokenizer.encode(" " + dialect.strip())]
-        if len(told) + len(start) + len(answer) > MAX_LABEL_TOKENS:
-            told = []
+            for stretch in said:
+                times = [tokenizer.timestamp_begin + round(at / _TIME_STEP) for at in (stretch.start, stretch.end)]
+                answer += [times[0], *_words(tokenizer, stretch.text), times[1]]
+        answer.append(tokenizer.eot)
+        room = MAX_LABEL_TOKENS - len(start) - len(answer)
+        told = [] if dialect is None else tokenizer.encode(" " + dialect.strip())
+        # Whisper cuts a prompt likewise, to half its context.
+        most = min(MAX_LABEL_TOKENS // 2, room) - 1 - len(told)
+        if before is not None and before.strip() and most > 0:
+            told = [*_words(tokenizer, before)[-most:], *told]
+        told = [tokenizer.sot_prev, *told] if 0 < len(told) < room else []
         # The last token that is given is followed by the answer.
         given = [IGNORED] * (len(told) + len(start) - 1)
         if silent:
             given[len(told)] = tokenizer.no_speech
         return Label((*told, *start, *answer[:-1]), (*given, *answer))
+
+
+def _words(tokenizer: Tokenizer, text: str) -> list[int]:
+    return tokenizer.encode(" " + text.strip())  # type: ignore[no-any-return]

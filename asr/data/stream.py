@@ -1,6 +1,6 @@
 """Manifests as an endless, weighted, shuffled stream of batches whose place can be saved and found again.
 
-lhotse does the mixing, the shuffling and the duration buckets; a fragment rides in its cut's ``custom``, because its
+lhotse does the mixing, the shuffling and the duration buckets; an example rides in its cut's ``custom``, because its
 audio is read by this package's own loader.
 """
 
@@ -23,6 +23,7 @@ from lhotse.dataset.sampling.dynamic_bucketing import (
 
 from asr.audio import probe
 from asr.corpus.validate import MAX_LABEL_TOKENS, label_tokens
+from asr.data.examples import MAX_SECONDS, Example, examples_of
 from asr.errors import AudioError, ConfigError, ManifestError
 from asr.fragment import Fragment, read_numbered
 from asr.jsonlines import read_objects
@@ -30,7 +31,6 @@ from asr.privacy.consent import ConsentCheck
 
 log = logging.getLogger(__name__)
 
-MAX_SECONDS = 30.0
 _BUCKETS = 10
 # Longest fragment of each bucket, in seconds, where the data are not looked at first.
 _FIXED_EDGES = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0, 12.0, 15.0, 20.0, 25.0)
@@ -61,12 +61,12 @@ class Draw:
     """One batch before its audio is loaded.
 
     Attributes:
-        fragments: What is heard together; none where other processes have a batch and this one does not.
+        examples: What is heard together; none where other processes have a batch and this one does not.
         after: The stream's position behind this batch; None outside an endless stream.
         seed: Of all random choices made for this batch; a function of the stream's seed and the position.
     """
 
-    fragments: tuple[Fragment, ...]
+    examples: tuple[Example, ...]
     after: Position | None
     seed: int
 
@@ -163,21 +163,35 @@ def _usable(item: Fragment | ManifestError, languages: Collection[str] | None) -
     return item
 
 
-class FragmentCuts:
-    """Fragments as lhotse's cuts; iterating again iterates the fragments again."""
+class _Cuts:
+    """Examples as lhotse's cuts; iterating again iterates the fragments again.
 
-    def __init__(self, fragments: Iterable[Fragment]) -> None:
+    Args:
+        fragments: What they are made of.
+        joined: Share of the fragments that are joined, see `asr.data.examples.examples_of`.
+        seed: Of what is joined.
+    """
+
+    def __init__(self, fragments: Iterable[Fragment], joined: float = 0.0, seed: int = 0) -> None:
         self.fragments = fragments
+        self.joined = joined
+        self.seed = seed
 
     def __iter__(self) -> Iterator[MonoCut]:
-        for fragment in self.fragments:
-            yield MonoCut(
-                id=fragment.id,
-                start=fragment.start,
-                duration=fragment.duration or 0.0,
-                channel=0,
-                custom={"fragment": fragment},
-            )
+        for example in examples_of(self.fragments, self.joined, self.seed):
+            first = example.parts[0]
+            yield MonoCut(first.id, first.start, example.seconds, channel=0, custom={"example": example})
+
+
+class _Fragments:
+    """The fragments of cuts; iterating again iterates the cuts again."""
+
+    def __init__(self, cuts: Iterable[MonoCut]) -> None:
+        self.cuts = cuts
+
+    def __iter__(self) -> Iterator[Fragment]:
+        for cut in self.cuts:
+            yield from cut.custom["example"].parts
 
 
 class _Replay:
@@ -210,7 +224,7 @@ class _Replay:
 
 def sequential_batches(
     fragments: Iterable[Fragment], batch_seconds: float, rank: int = 0, world_size: int = 1
-) -> Iterator[CutSet]:
+) -> Iterator[tuple[Example, ...]]:
     """Every fragment once, in batches of similar length.
 
     Args:
@@ -220,8 +234,12 @@ def sequential_batches(
         rank: This process's number; it gets every ``world_size``-th fragment.
         world_size: Number of processes.
     """
-    cuts = CutSet(FragmentCuts(islice(fragments, rank, None, world_size)))
-    return iter(_bucketed(cuts, [*_FIXED_EDGES, MAX_SECONDS], batch_seconds))
+    cuts = CutSet(_Cuts(islice(fragments, rank, None, world_size)))
+    return map(_examples, _bucketed(cuts, [*_FIXED_EDGES, MAX_SECONDS], batch_seconds))
+
+
+def _examples(cuts: CutSet) -> tuple[Example, ...]:
+    return tuple(cut.custom["example"] for cut in cuts)
 
 
 def _bucketed(
@@ -257,6 +275,8 @@ class BatchStream:
     pass has not a batch for every process, its batches are halved until it has; where these are too few fragments for
     that, some processes draw a batch without fragments. So every fragment is heard once, and no process waits.
 
+    A share of the fragments is joined with others of the same speaker to longer examples, up to 30 s.
+
     Args:
         manifests: The manifests.
         batch_seconds: Most seconds of audio in a batch, padding up to its longest fragment included; a longer fragment
@@ -267,6 +287,7 @@ class BatchStream:
         world_size: Number of processes.
         languages: Codes of the languages that the model knows; fragments in others are left out. All when None.
         consent: What is asked of the fragments; None was told to ask nothing.
+        joined: Share of the fragments that are joined.
 
     Raises:
         ConfigError: Numbers of manifests and weights differ, or a weight is not above zero.
@@ -282,6 +303,7 @@ class BatchStream:
         world_size: int = 1,
         languages: Collection[str] | None = None,
         consent: ConsentCheck | None = FOR_TRAINING,
+        joined: float = 0.0,
     ) -> None:
         if not manifests:
             raise ConfigError("there is no training manifest; give one or several")
@@ -296,6 +318,7 @@ class BatchStream:
         self.world_size = world_size
         self.position = Position()
         self.consent = consent
+        self.joined = joined
         self._first = UsableFragments(manifests[0], languages, consent)
         self._replays = [_Replay(UsableFragments(manifest, languages, consent)) for manifest in manifests[1:]]
         self._edges: list[float] | None = None
@@ -315,7 +338,7 @@ class BatchStream:
             for index, dealt in enumerate(self._rounds(position.epoch)):
                 if index < position.batch:
                     continue
-                allowed = [self._allowed(fragments) for fragments in dealt]
+                allowed = [self._allowed(examples) for examples in dealt]
                 if any(allowed):
                     given = True
                     after = Position(position.epoch, index + 1, offsets)
@@ -327,13 +350,16 @@ class BatchStream:
             taken = (replay.taken for replay in self._replays)
             position = Position(position.epoch + 1, 0, tuple(a + b for a, b in zip(offsets, taken, strict=True)))
 
-    def _allowed(self, fragments: Sequence[Fragment]) -> tuple[Fragment, ...]:
+    def _allowed(self, examples: Sequence[Example]) -> tuple[Example, ...]:
         """Of a batch what may be heard today; consent can end while a run lasts, or lies interrupted."""
-        return tuple(item for item in fragments if self.consent is None or self.consent.allows(item))
+        if self.consent is None:
+            return tuple(examples)
+        left = (example.only(self.consent.allows) for example in examples)
+        return tuple(example for example in left if example is not None)
 
-    def _rounds(self, epoch: int) -> Iterator[list[list[Fragment]]]:
+    def _rounds(self, epoch: int) -> Iterator[list[list[Example]]]:
         """The batches of a pass, one for each process at a time."""
-        batches = ([cut.custom["fragment"] for cut in cuts] for cuts in self._batches(epoch))
+        batches = (list(_examples(cuts)) for cuts in self._batches(epoch))
         while dealt := list(islice(batches, self.world_size)):
             while len(dealt) < self.world_size:
                 longest = max(dealt, key=len)
@@ -346,17 +372,19 @@ class BatchStream:
     def _batches(self, epoch: int) -> Iterable[CutSet]:
         if self._edges is None:
             self._edges = self._estimate_edges()
-        cuts = CutSet(FragmentCuts(self._first))
+        cuts = CutSet(_Cuts(self._first))
         if self._replays:
-            others = [CutSet(FragmentCuts(replay)) for replay in self._replays]
+            others = [CutSet(_Cuts(replay)) for replay in self._replays]
             cuts = CutSet.mux(cuts, *others, weights=self.weights, stop_early=True, seed=self.seed + epoch)
+        # Once they are mixed: so nothing that was drawn is left over when a pass ends.
+        cuts = CutSet(_Cuts(_Fragments(cuts), self.joined, self.seed + epoch))
         return _bucketed(  # type: ignore[no-any-return]
             cuts, self._edges, self.batch_seconds, True, self.seed + epoch
         )
 
     def _estimate_edges(self) -> list[float]:
         """Where buckets end that hold equally much of the first manifest, and one for what is longer than all of it."""
-        sample = list(islice(FragmentCuts(self._first), _ESTIMATE_FROM))
+        sample = list(islice(_Cuts(self._first, self.joined, self.seed), _ESTIMATE_FROM))
         starts = estimate_duration_buckets(sample, min(_BUCKETS, len(sample))) if len(sample) > 1 else []
         return sorted({*map(float, starts), max(cut.duration for cut in sample), MAX_SECONDS})
 

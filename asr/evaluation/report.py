@@ -290,6 +290,35 @@ class MarkScores:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A count among others.
+
+    Attributes:
+        part: Of these.
+        whole: So many.
+    """
+
+    part: int
+    whole: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What fragments one by one do not show of a system; less is better. None is what could not be measured.
+
+    Attributes:
+        long_recordings: Word errors in recordings of minutes that are joined from the fragments, of reference words.
+        word_times: Words whose times are wrong, of those said and those told: what is missing to an F1 of 1. Only of
+            fragments whose ``words`` are known.
+        silence: Words that are written where nobody speaks, and speech is not looked for first; of seconds.
+    """
+
+    long_recordings: Share | None
+    word_times: Share | None
+    silence: Share | None
+
+
+@dataclass(frozen=True, slots=True)
 class Speed:
     """How long decoding took.
 
@@ -322,6 +351,8 @@ class EvaluationReport:
         resamples: Draws behind each interval.
         seed: Of the draws.
         refused: Reason and number of the fragments that were not heard for want of consent.
+        abilities: The system's; None where they were not asked for.
+        baseline_abilities: The baseline's.
         intents: What the system, and then the baseline, leave of the understanding; none without an intent model.
     """
 
@@ -341,6 +372,8 @@ class EvaluationReport:
     seed: int
     refused: tuple[tuple[str, int], ...] = ()
     intents: tuple[IntentScores, ...] = ()
+    abilities: Abilities | None = None
+    baseline_abilities: Abilities | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, ready for JSON."""

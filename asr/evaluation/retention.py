@@ -1,4 +1,7 @@
-"""The retention gate: among several models, the best for the worst dialect of those that forget no protected group."""
+"""The retention gate: among several models, the best for the worst dialect of those that forget nothing protected.
+
+Protected are the groups that are named, and whatever was measured of long recordings, word times and silence.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,9 @@ from asr.errors import AsrError
 
 Side = Literal["system", "baseline"]
 
+# What is counted in `asr.evaluation.report.Abilities`, as groups.
+ABILITIES = "ability="
+
 # A dialect with fewer reference words than this does not choose a model.
 ENOUGH_WORDS = 100
 
@@ -22,7 +28,7 @@ class Count:
 
     Attributes:
         errors: All of them.
-        words: Reference words.
+        words: Reference words; of an ability what its share is of.
     """
 
     errors: int
@@ -39,7 +45,7 @@ class Harm:
     """A protected group that got worse than is allowed.
 
     Attributes:
-        group: Such as ``dialect=en-US``.
+        group: Such as ``dialect=en-US`` or ``ability=silence``.
         before: Its errors in the baseline.
         after: Its errors in the model.
     """
@@ -49,7 +55,7 @@ class Harm:
     after: Count
 
     def __str__(self) -> str:
-        change = f"{100 * (self.after.errors / self.before.errors - 1):+.1f} %" if self.before.errors else "from none"
+        change = f"{100 * (self.after.wer / self.before.wer - 1):+.1f} %" if self.before.errors else "from none"
         return f"{self.group} {self.before.wer:.2f} → {self.after.wer:.2f} % ({change})"
 
 
@@ -76,7 +82,7 @@ class Verdict:
 
 
 def counts_of(report: Mapping[str, Any], side: Side = "system", where: str = "the report") -> dict[str, Count]:
-    """The word errors of every group in a report of `scripts/evaluate.py`, by ``dimension=group``.
+    """The word errors of every group in a report of `scripts/evaluate.py`, by ``dimension=group``, and its abilities.
 
     Fragments whose group is not known are a group only in ``overall``.
 
@@ -94,6 +100,11 @@ def counts_of(report: Mapping[str, Any], side: Side = "system", where: str = "th
         for group in target["groups"]:
             if group["group"] is not None:
                 counts[f"{group['dimension']}={group['group']}"] = _count(group, side, where)
+        # A report of before they were measured has none.
+        abilities = report.get("abilities" if side == "system" else "baseline_abilities") or {}
+        for name, share in abilities.items():
+            if share is not None:
+                counts[f"{ABILITIES}{name.replace('_', ' ')}"] = Count(int(share["part"]), int(share["whole"]))
     except (KeyError, TypeError, StopIteration):
         raise AsrError(f"{where} is no report of scripts/evaluate.py; write one with output=report.json") from None
     return {name: count for name, count in counts.items() if count.words}
@@ -133,32 +144,35 @@ def judge(
 ) -> Verdict:
     """Compare a model with its baseline.
 
+    Beside the protected groups its abilities are asked for, where both were measured.
+
     Args:
         name: The model's.
         after: Its errors by group.
         before: The baseline's, on the same fragments.
         protected: Groups that must not get worse, such as ``dialect=en-US`` or ``test_set=standard``.
-        limit: By how many percent of its errors a protected group may get worse.
+        limit: By how many percent of its error rate a protected group may get worse.
         learnt: Groups of which the worst one is told; by default the dialects, those that are protected left out.
 
     Raises:
         AsrError: A protected group was not measured, or on other fragments in the two.
     """
     harmed = []
-    for group in protected:
+    abilities = [group for group in before if group.startswith(ABILITIES) and group in after]
+    for group in (*protected, *abilities):
         if group not in after or group not in before:
             raise AsrError(
                 f"the protected group {group!r} was not measured in {name}; there are {', '.join(sorted(after))}"
             )
         one, two = before[group], after[group]
-        if one.words != two.words:
+        if one.words != two.words and group not in abilities:
             raise AsrError(
                 f"{group!r} has {two.words} words in {name} and {one.words} in its baseline; evaluate both on the same "
                 "fragments"
             )
-        if two.errors > one.errors * (1 + limit / 100):
+        if two.errors * one.words > one.errors * two.words * (1 + limit / 100):
             harmed.append(Harm(group, one, two))
-    harmed.sort(key=lambda harm: harm.after.errors / max(1, harm.before.errors), reverse=True)
+    harmed.sort(key=lambda harm: harm.after.wer / max(100 / harm.before.words, harm.before.wer), reverse=True)
     worst = _worst(after, learnt or [name for name in after if name.startswith("dialect=") and name not in protected])
     return Verdict(name, worst, after[worst].wer, tuple(harmed))
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from asr.errors import AsrError
+from asr.evaluation.abilities import measure_abilities
 from asr.evaluation.intents import IntentScores, score_understanding
 from asr.evaluation.labels import score_labels, score_marks
 from asr.evaluation.report import EvaluationReport
@@ -40,6 +41,7 @@ def evaluate(
     consent: ConsentCheck | None = FOR_EVALUATION,
     intent_model: IntentModel | None = None,
     standard: str | None = None,
+    abilities: bool = False,
 ) -> EvaluationReport:
     """Transcribe every fragment of some manifests and score the outputs.
 
@@ -56,6 +58,7 @@ def evaluate(
         consent: What is asked of the fragments; None was told to ask nothing.
         intent_model: Tells what the outputs ask for, which is compared with the fragments' ``intent``.
         standard: The dialect, or the test set, that is standard speech, for the gap to it.
+        abilities: Whether to measure long recordings, word times and silence too.
 
     Raises:
         AsrError: There is no test set, a manifest cannot be read, nothing in it can be used, or nothing in it has an
@@ -108,6 +111,8 @@ def evaluate(
         baseline_marks=None if others is None else score_marks(labelled, others, resamples, seed),
         refused=tuple(sorted(refused.items())),
         intents=tuple(intents),
+        abilities=measure_abilities(system, labelled, seed) if abilities else None,
+        baseline_abilities=measure_abilities(baseline, labelled, seed) if abilities and baseline is not None else None,
     )
 
 

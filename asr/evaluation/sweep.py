@@ -115,6 +115,7 @@ def sweep(
             system_name=f"share {share:g}",
             resamples=1,
             consent=consent,
+            abilities=True,
         )
         measured[share] = counts_of(report.to_dict())
     return choose_share(measured, learnt, protected, limit)

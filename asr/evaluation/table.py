@@ -11,6 +11,7 @@ from rich.text import Text
 
 from asr.evaluation.intents import IntentScores
 from asr.evaluation.report import (
+    Abilities,
     EvaluationReport,
     GroupScore,
     LabelScores,
@@ -160,6 +161,15 @@ def _intent_groups(understood: IntentScores) -> Table:
     return table
 
 
+def _abilities(found: Abilities) -> Iterator[str]:
+    if (share := found.long_recordings) is not None:
+        yield f"WER {_value(share.part / share.whole)} % on the {share.whole} words of long recordings"
+    if (share := found.word_times) is not None:
+        yield f"F1 of word times {_value(1 - share.part / share.whole)} %"
+    if (share := found.silence) is not None:
+        yield f"{share.part} words in {share.whole} s of silence and noise"
+
+
 def _percent(estimate: Estimate, sign: str = "") -> str:
     if estimate.low is None or estimate.high is None:
         return _value(estimate.value, sign)
@@ -201,6 +211,9 @@ def _footer(report: EvaluationReport) -> Iterator[str]:
                 f"{name}: question marks in the text of {marks.fragments} fragments: F1 {_percent(marks.f1)} %, false "
                 f"ones on {_percent(marks.false)} % of what is no question"
             )
+    for name, abilities in ((report.system, report.abilities), (report.baseline, report.baseline_abilities)):
+        if abilities is not None:
+            yield f"{name}: {', '.join(_abilities(abilities))}"
     audio = f"{report.targets[0].overall.audio_seconds:.0f} s of audio"
     without = f" in all but {report.without_duration} of them" if report.without_duration else ""
     yield f"{report.fragments} fragments, {audio}{without}"

@@ -57,6 +57,8 @@ class DataOptions:
         dev: Manifests on which loss and WER are measured; they choose the checkpoint.
         batch_seconds: Most seconds of audio in a batch, padding included; a longer fragment is a batch of its own.
         workers: Processes that load audio; 0 loads in the training process.
+        joined: Share of the fragments that are joined with others of their speaker to long examples, where speakers are
+            known; without any the model forgets that there is more than one sentence.
         unreadable: Share of the fragments drawn whose recordings may be unreadable: each is named in the log and left
             out. With more, and more than ten, the run ends.
     """
@@ -66,6 +68,7 @@ class DataOptions:
     dev: tuple[str, ...] = ()
     batch_seconds: Annotated[float, Field(gt=0)] = 80.0
     workers: Annotated[int, Field(ge=0)] = 1
+    joined: Annotated[float, Field(ge=0, le=1)] = 0.0
     unreadable: Annotated[float, Field(ge=0, le=1)] = 0.05
 
 
@@ -152,6 +155,7 @@ class FragmentData(lightning.LightningDataModule):
             world_size,
             self.labeller.languages,
             self.consent,
+            self.data.joined,
         )
         stream.position = self.position
         loader = self._loader(stream, self.batch)
@@ -185,14 +189,20 @@ class FragmentData(lightning.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the training stream, and what the order of the stream depends on."""
-        return asdict(self.position) | {"manifests": self._hashes}
+        return asdict(self.position) | {"manifests": self._hashes, "joined": self.data.joined}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go to a place in the training stream.
 
         Raises:
             ManifestError: A manifest has changed since, so that the place is another one.
+            TrainingError: It is a place in a stream of an older version.
         """
+        if state_dict.get("joined") != self.data.joined:
+            raise TrainingError(
+                "the run was begun by an older version, which put fragments in another order; go on with that one, or "
+                "start a new run from the run's last.pt"
+            )
         for manifest, before in state_dict.get("manifests", {}).items():
             if self._hashes.get(manifest) != before:
                 raise ManifestError(
@@ -237,7 +247,7 @@ class _DevelopmentDraws:
     def __iter__(self) -> Iterator[Draw]:
         fragments = (fragment for manifest in self.manifests for fragment in manifest)
         for batch in sequential_batches(fragments, self.batch_seconds, self.rank, self.world_size):
-            yield Draw(tuple(cut.custom["fragment"] for cut in batch), None, 0)
+            yield Draw(batch, None, 0)
 
 
 class _Place(lightning.Callback):

@@ -215,7 +215,7 @@ class TranscriptionTask(lightning.LightningModule):
         Raises:
             AudioError: Too many recordings cannot be read.
         """
-        here = [*asked, len(batch.fragments) + batch.unreadable, batch.unreadable]
+        here = [*asked, batch.heard + batch.unreadable, batch.unreadable]
         everywhere = here
         if self.trainer.world_size > 1:
             sums = torch.tensor(here, device=self.device)

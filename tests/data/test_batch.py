@@ -21,6 +21,7 @@ import asr.data.batch
 from asr.audio import load_audio
 from asr.data.augment import change_speed
 from asr.data.batch import BatchLoader, BatchOptions
+from asr.data.examples import Example
 from asr.data.labels import IGNORED, Labeller
 from asr.data.stream import Draw, Position
 from asr.errors import ConfigError
@@ -45,7 +46,7 @@ def sound(tmp_path: Path) -> Sound:
 
 def load(whisper: Whisper, fragments: tuple[Fragment, ...], seed: int = 5, **options: Any) -> asr.data.batch.Batch:
     loader = BatchLoader(Labeller(whisper), BatchOptions(**options))
-    return loader[Draw(fragments, Position(1, 2, (3,)), seed)]
+    return loader[Draw(tuple(Example((fragment,)) for fragment in fragments), Position(1, 2, (3,)), seed)]
 
 
 def test_a_batch_holds_each_fragment_and_silence_after_it(tiny_whisper: Whisper, sound: Sound) -> None:
@@ -121,7 +122,7 @@ def test_a_share_of_the_dialects_is_told_and_nothing_else_changes(tiny_whisper: 
         assert torch.equal(some.tokens, same.tokens) and torch.equal(some.targets, same.targets)
         told += int((some.tokens[:, 0] == prompted).sum())
         for row, fragment in enumerate(fragments):
-            alone = label(fragment.text, fragment.language, None, fragment.dialect)
+            alone = label(fragment.text, fragment.language, fragment.dialect)
             assert tuple(all_told.tokens[row, : len(alone.tokens)].tolist()) == alone.tokens
             assert tuple(all_told.targets[row, : len(alone.targets)].tolist()) == alone.targets
     assert 90 < told < 150  # 400 fragments with a dialect
@@ -136,6 +137,85 @@ def test_times_are_those_of_the_changed_speed(tiny_whisper: Whisper, sound: Soun
         times = [int(t) - tokenizer.timestamp_begin for t in batch.targets[row] if t >= tokenizer.timestamp_begin]
         assert times[0] == 0
         assert times[1] * 0.02 == pytest.approx(length / 16000, abs=0.0101)
+
+
+@pytest.mark.parametrize("speed", [0.9, 1.0, 1.1])
+def test_a_joined_example_is_its_parts_with_pauses_between(tiny_whisper: Whisper, sound: Sound, speed: float) -> None:
+    parts = (sound("a", 1.0, "one", speaker="s"), sound("bb", 0.5, "two", speaker="s"), sound("ccc", 0.8, "three"))
+    options = BatchOptions(timestamps=1.0, speeds=(speed,))
+    whole, alone = Example(parts), Example((sound("dddd", 0.4, "four"),))
+    batch = BatchLoader(Labeller(tiny_whisper), options)[Draw((whole, alone), None, 5)]
+    assert [fragment.id for fragment in batch.fragments] == ["a+bb+ccc", "dddd"]
+    assert (batch.heard, batch.unreadable) == (4, 0)
+    tokenizer = get_tokenizer(True)
+    asked = [token for token in batch.targets[0].tolist() if token != IGNORED]
+    times = [(token - tokenizer.timestamp_begin) * 0.02 for token in asked if token >= tokenizer.timestamp_begin]
+    assert tokenizer.decode([token for token in asked if token < tokenizer.eot]) == " one two three"
+    # Each part is heard where its times say, and between them is nothing.
+    audio, _ = change_speed(batch.audio, batch.num_samples, 1.0)
+    heard = audio[0, : batch.num_samples[0]].numpy()
+    assert len(times) == 2 * len(parts)
+    end = 0
+    for part, start, stop in zip(parts, times[::2], times[1::2], strict=True):
+        clip = load_audio(part.audio, part.start, part.duration)
+        first = next(at for at in range(end, len(heard)) if heard[at])
+        assert first / 16000 / speed == pytest.approx(start, abs=0.011)
+        np.testing.assert_array_equal(heard[first : first + len(clip)], clip)
+        assert (first + len(clip)) / 16000 / speed == pytest.approx(stop, abs=0.011)
+        assert end == 0 or 0.1 * 16000 - 1 <= first - end <= 16000 + 1
+        end = first + len(clip)
+    assert end == len(heard)
+
+
+def test_a_part_that_cannot_be_read_leaves_the_others(tiny_whisper: Whisper, sound: Sound) -> None:
+    parts = (sound("a", 1.0, "one"), sound("bb", 0.5, "two"), sound("ccc", 0.8, "three"))
+    Path(parts[1].audio).unlink()
+    batch = BatchLoader(Labeller(tiny_whisper), BatchOptions(speeds=(1.0,)))[Draw((Example(parts),), None, 5)]
+    assert [fragment.id for fragment in batch.fragments] == ["a+ccc"]
+    assert (batch.heard, batch.unreadable) == (2, 1)
+
+
+def test_a_share_is_told_what_was_said_before(tiny_whisper: Whisper, sound: Sound) -> None:
+    before = sound("b", 0.3, "what was said")
+    known = Example((sound("a", 0.3, language="en", dialect="en-IN"),), before)
+    unknown = Example((sound("cc", 0.3),))
+    label = Labeller(tiny_whisper)
+    told = 0
+    for seed in range(200):
+        options = {"timestamps": 0.0, "tags": 0.5}
+        plain, some, every = (
+            BatchLoader(label, BatchOptions(prompts=share, **options))[Draw((known, unknown), None, seed)]
+            for share in (0.0, 0.3, 1.0)
+        )
+        assert torch.equal(some.audio, plain.audio) and some.margin.equal(plain.margin)
+        first = every.tokens[0].tolist()
+        tagged = plain.tokens[0, 0] == get_tokenizer(True).sot_prev
+        expected = label("hello there", "en", "en-IN" if tagged else None, "what was said")
+        assert tuple(first[: len(expected.tokens)]) == expected.tokens
+        assert tuple(every.targets[0].tolist()[: len(expected.targets)]) == expected.targets
+        told += not torch.equal(some.tokens, plain.tokens)
+        rest = label("hello there", "en").tokens
+        assert tuple(every.tokens[1, : len(rest)].tolist()) == rest
+    assert 35 < told < 85
+
+
+def test_silence_is_made_beside_speech(tiny_whisper: Whisper, sound: Sound) -> None:
+    fragments = (sound("a", 1.0), sound("bb", 2.0, language="fr"))
+    silence = Labeller(tiny_whisper)("", "fr")
+    made = 0
+    for seed in range(100):
+        plain, some = (load(tiny_whisper, fragments, seed, timestamps=0.0, silence=share) for share in (0.0, 0.5))
+        assert torch.equal(some.audio[:2], plain.audio) and some.margin[:2].equal(plain.margin)
+        assert (some.heard, some.fragments[:2]) == (2, fragments)
+        rows = len(some.fragments)
+        assert len(some.audio) == len(some.num_samples) == len(some.margin) == len(some.tokens) == rows
+        for row in range(2, rows):
+            made += 1
+            assert (some.fragments[row].text, some.fragments[row].dialect) == ("", None)
+            assert 8000 <= some.num_samples[row] <= 32000
+            if some.fragments[row].language == "fr":
+                assert tuple(some.targets[row, : len(silence.targets)].tolist()) == silence.targets
+    assert 70 < made < 130
 
 
 @pytest.mark.parametrize(("seconds", "speed"), [(30.0, 1.0), (27.5, 1.0), (27.0, 0.9)])
@@ -192,7 +272,9 @@ def test_a_batch_goes_to_a_device_and_between_processes(tiny_whisper: Whisper, s
         else:
             assert value == getattr(batch, field.name)
     loader = pickle.loads(pickle.dumps(BatchLoader(Labeller(tiny_whisper), BatchOptions())))
-    assert torch.equal(loader[Draw(batch.fragments, None, 5)].targets, batch.targets)
+    assert torch.equal(
+        loader[Draw(tuple(Example((item,)) for item in batch.fragments), None, 5)].targets, batch.targets
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,6 +284,8 @@ def test_a_batch_goes_to_a_device_and_between_processes(tiny_whisper: Whisper, s
         ({"margin": (-0.1, 0.5)}, "margin must be two rising numbers"),
         ({"timestamps": 1.5}, "timestamps is a share from 0 to 1, found 1.5"),
         ({"tags": -0.5}, "tags is a share from 0 to 1, found -0.5"),
+        ({"prompts": 2}, "prompts is a share from 0 to 1, found 2"),
+        ({"silence": -1}, "silence is a share from 0 to 1, found -1"),
         ({"speeds": ()}, "speeds must be one or more factors"),
         ({"speeds": (1.0, 0.0)}, r"speeds must be .* found \[1.0, 0.0\]"),
     ],

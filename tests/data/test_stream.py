@@ -19,7 +19,8 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asr.data.stream import MAX_SECONDS, BatchStream, Draw, Position, UsableFragments, order_hash, sequential_batches
+from asr.data.examples import MAX_SECONDS
+from asr.data.stream import BatchStream, Draw, Position, UsableFragments, order_hash, sequential_batches
 from asr.errors import ConfigError, ManifestError
 from asr.fragment import Consent, Fragment
 from asr.privacy.consent import ConsentCheck
@@ -30,7 +31,7 @@ DURATIONS = [round(0.4 + 0.37 * (number * 7 % 23), 2) for number in range(60)]
 
 
 def ids(draw: Draw) -> list[str]:
-    return [fragment.id for fragment in draw.fragments]
+    return [part.id for example in draw.examples for part in example.parts]
 
 
 def passes(stream: BatchStream, count: int) -> list[list[Draw]]:
@@ -86,6 +87,53 @@ def test_any_position_gives_the_rest(manifest: Make, world_size: int) -> None:
         # As it comes back out of a file.
         rest.position = Position(after.epoch, after.batch, tuple(json.loads(json.dumps(after.offsets))))
         assert comparable(iter(rest), 59 - number) == whole[number + 1 :]
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_joined_or_not_a_pass_hears_every_fragment_once(manifest: Make, world_size: int) -> None:
+    paths = [manifest("a", DURATIONS, speaker="s1"), manifest("b", [1.0, 2.0], speaker="s1")]
+
+    def stream(rank: int) -> BatchStream:
+        return BatchStream(paths, 60.0, (3, 1), rank=rank, world_size=world_size, joined=0.5)
+
+    shares = [passes(stream(rank), 2) for rank in range(world_size)]
+    orders = []
+    for number in range(2):
+        draws = [draw for share in shares for draw in share[number]]
+        assert sorted(name for name in heard(draws) if name.startswith("a")) == sorted(f"a{n}" for n in range(60))
+        joined = [example for draw in draws for example in draw.examples if len(example.parts) > 1]
+        assert len(joined) > 2
+        # Within the limit, as all that is longer than a batch is one.
+        for draw in draws:
+            assert len(draw.examples) <= 1 or len(draw.examples) * max(e.seconds for e in draw.examples) <= 60.0
+        orders.append([[part.id for part in example.parts] for example in joined])
+    assert orders[0] != orders[1]
+    # From any place on, the same.
+    whole = comparable(iter(stream(0)), 20)
+    rest = stream(0)
+    rest.position = whole[6][1] or Position()
+    assert comparable(iter(rest), 13) == whole[7:]
+
+
+def test_of_a_joined_example_consent_may_end_for_a_part(manifest: Make, consent: Consent) -> None:
+    path = manifest("a", [2.0] * 6, speaker="s1")
+    stream = BatchStream([path], 60.0, joined=1.0)
+    (draws,) = passes(stream, 1)
+    (example,) = draws[0].examples
+    assert len(example.parts) == 6
+    stream.consent = _Without({"a1", "a4"})  # type: ignore[assignment]
+    (draws,) = passes(stream, 1)
+    assert [part.id for part in draws[0].examples[0].parts] == ["a0", "a2", "a3", "a5"]
+
+
+class _Without:
+    """Consent to all but some, who ended it after the run began."""
+
+    def __init__(self, ended: set[str]) -> None:
+        self.ended = ended
+
+    def allows(self, fragment: Fragment) -> bool:
+        return fragment.id not in self.ended
 
 
 def test_replayed_manifests_go_on_where_they_stopped(manifest: Make) -> None:
@@ -177,11 +225,11 @@ def test_processes_share_every_pass(
             f"a{n}" for n in range(len(durations))
         )
         for draw in itertools.chain(*shares):
-            padded = len(draw.fragments) * max((item.duration or 0 for item in draw.fragments), default=0)
-            assert padded <= batch_seconds or len(draw.fragments) == 1
+            padded = len(draw.examples) * max((example.seconds for example in draw.examples), default=0)
+            assert padded <= batch_seconds or len(draw.examples) == 1
         assert len({draw.seed for draw in itertools.chain(*shares)}) == world_size * len(shares[0])
         # Nobody is without fragments but in the last round.
-        assert all(draw.fragments for share in shares for draw in share[:-1])
+        assert all(draw.examples for share in shares for draw in share[:-1])
 
 
 def test_consent_that_ends_in_one_process_keeps_the_others_in_step(manifest: Make) -> None:
@@ -216,18 +264,18 @@ def test_batch_seconds_hold_padding_included(manifest: Make, world_size: int) ->
     durations = [0.3] * 80 + [0.31 + 0.01 * number for number in range(80)] + [12.0, 20.0, 29.0, 30.0, 5.0] * 4
     path = manifest("a", durations)
     (draws,) = passes(BatchStream([path], 31.0, world_size=world_size), 1)
-    padded = [len(draw.fragments) * max(fragment.duration or 0 for fragment in draw.fragments) for draw in draws]
+    padded = [len(draw.examples) * max(example.seconds for example in draw.examples) for draw in draws]
     assert max(padded) <= 31.0
     # And the batches are well filled: short fragments do not travel alone.
     assert len(draws) * world_size < 40
     sequence = list(sequential_batches(UsableFragments(path), 31.0))
-    assert max(len(batch) * max(cut.duration for cut in batch) for batch in sequence) <= 31.0
+    assert max(len(batch) * max(example.seconds for example in batch) for batch in sequence) <= 31.0
 
 
 def test_a_fragment_longer_than_a_batch_is_a_batch(manifest: Make) -> None:
     (draws,) = passes(BatchStream([manifest("a", [30.0, 29.0, *[1.0] * 20])], 2.0), 1)
-    assert sorted(len(draw.fragments) for draw in draws) == [1, 1, *[2] * 10]
-    assert {tuple(ids(draw)) for draw in draws if len(draw.fragments) == 1} == {("a0",), ("a1",)}
+    assert sorted(len(draw.examples) for draw in draws) == [1, 1, *[2] * 10]
+    assert {tuple(ids(draw)) for draw in draws if len(draw.examples) == 1} == {("a0",), ("a1",)}
 
 
 @pytest.mark.parametrize("durations", [[1.0], [1.0, 1.0], [30.0], [0.5, 30.0], [2.0, 2.0, 2.0], [2.0] * 25])
@@ -240,11 +288,11 @@ def test_few_or_equal_fragments(manifest: Make, durations: list[float]) -> None:
 
 def test_sequential_batches_hold_every_fragment_once_and_of_like_length(manifest: Make) -> None:
     path = manifest("a", DURATIONS)
-    whole = [[cut.id for cut in batch] for batch in sequential_batches(UsableFragments(path), 20.0)]
+    whole = [[example.fragment.id for example in batch] for batch in sequential_batches(UsableFragments(path), 20.0)]
     assert sorted(itertools.chain(*whole)) == sorted(f"a{number}" for number in range(60))
     assert len(whole) < 30
     parts = [
-        [cut.id for batch in sequential_batches(UsableFragments(path), 20.0, rank, 3) for cut in batch]
+        [item.fragment.id for batch in sequential_batches(UsableFragments(path), 20.0, rank, 3) for item in batch]
         for rank in range(3)
     ]
     assert sorted(itertools.chain(*parts)) == sorted(f"a{number}" for number in range(60))
@@ -321,7 +369,7 @@ def test_nothing_usable(manifest: Make, tmp_path: Path) -> None:
 
 def test_languages_that_the_model_does_not_know(manifest: Make) -> None:
     path = manifest("a", [1.0], language="yue")
-    assert len(next(iter(BatchStream([path], 10.0, languages=("en", "yue")))).fragments) == 1
+    assert len(next(iter(BatchStream([path], 10.0, languages=("en", "yue")))).examples) == 1
     with pytest.raises(ManifestError, match="no fragment in it can be used"):
         next(iter(BatchStream([path], 10.0, languages=("en",))))
 

@@ -16,6 +16,7 @@ from whisper.model import Whisper
 from asr.build import run_training
 from asr.config import AdapterConfig, AugmentConfig, DataConfig, ModelConfig, TrainConfig
 from asr.data.batch import Batch, BatchLoader, BatchOptions
+from asr.data.examples import Example
 from asr.data.labels import Labeller
 from asr.data.stream import Draw
 from asr.errors import ConfigError
@@ -121,7 +122,9 @@ def test_another_head_stays_as_it_is(tiny_whisper: Whisper, voices: Path, tmp_pa
 
 def load(voices: Path, whisper: Whisper, rows: slice) -> Batch:
     fragments = tuple(read_manifest(voices))[rows]
-    return BatchLoader(Labeller(whisper), BatchOptions(speeds=(1.0,)))[Draw(fragments, None, 3)]
+    return BatchLoader(Labeller(whisper), BatchOptions(speeds=(1.0,)))[
+        Draw(tuple(Example((item,)) for item in fragments), None, 3)
+    ]
 
 
 def attach(task: TranscriptionTask, monkeypatch: pytest.MonkeyPatch) -> None:

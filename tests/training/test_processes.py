@@ -27,6 +27,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 import asr.model.heads
+from asr.data.examples import Example
 from asr.data.stream import BatchStream, Draw, Position
 from asr.fragment import read_manifest, write_manifest
 from asr.model.checkpoint import load_checkpoint
@@ -55,7 +56,7 @@ def _save_gradients(folder: Path) -> None:
         fragments = list(self._first)
         for number, parts in enumerate(HEARD):
             rows = [row for part in parts for row in part] if alone else parts[self.rank]
-            yield Draw(tuple(fragments[row] for row in rows), Position(0, number + 1), number)
+            yield Draw(tuple(Example((fragments[row],)) for row in rows), Position(0, number + 1), number)
 
     def gradients(self: TranscriptionTask, optimizer: torch.optim.Optimizer) -> None:
         found = {name: whole(parameter.grad) for name, parameter in self.named_parameters()}
@@ -332,8 +333,8 @@ def test_gradients_are_those_of_the_joined_batch(given: list[str], corpus: Path,
     write_manifest([item.replace(text=item.text + " and on" * n) for n, item in enumerate(fragments)], corpus)
     plain = [
         *given, "heads=dialect", "heads.adversary=1", "heads.least=2", "adapter=full", "augment=none",
-        "optim.lr=1e-20", "data.margin=[0.1,0.1]", "data.timestamps=0", "data.dev=[]", "trainer.accumulate=1",
-        "trainer.max_steps=2", "trainer.save_every=9",
+        "optim.lr=1e-20", "data.margin=[0.1,0.1]", "data.timestamps=0", "data.silence=0", "data.joined=0",
+        "data.dev=[]", "trainer.accumulate=1", "trainer.max_steps=2", "trainer.save_every=9",
     ]  # fmt: skip
     two = [f"trainer={strategy}", "trainer.accelerator=cpu", "trainer.precision=32-true"]
     scripts = (
@@ -360,7 +361,7 @@ def test_what_cannot_be_used_is_named_and_left_out(given: list[str], corpus: Pat
     Path(fragments[3].audio).write_bytes(b"no audio")
     write_manifest([long, wordy, *fragments], corpus)
     # No batch but those of the broken recording is without anything that can be heard.
-    script = Script(tmp_path, *given, "run=run", "data.batch_seconds=0.5", "data.unreadable=0.2")
+    script = Script(tmp_path, *given, "run=run", "data.batch_seconds=0.5", "data.unreadable=0.2", "data.joined=0")
     assert script.ends() == [0], script.said
     assert "(corpus.jsonl:1): fragment 'long' lasts 30.1 s, Whisper hears 30 s at a time; cut it" in script.said
     assert "(corpus.jsonl:2): the label of fragment 'wordy' has 449 tokens, Whisper has room for 448" in script.said

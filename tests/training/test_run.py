@@ -21,7 +21,7 @@ import whisper
 
 from asr.data.batch import Batch, BatchLoader
 from asr.data.stream import Draw
-from asr.errors import AudioError, CheckpointError, ConfigError, ManifestError
+from asr.errors import AudioError, CheckpointError, ConfigError, ManifestError, TrainingError
 from asr.fragment import read_manifest, write_manifest
 from asr.model.checkpoint import load_checkpoint
 from asr.training.checkpoints import TrainingStopped
@@ -245,6 +245,19 @@ def test_a_finished_run_resumed_stays_as_it_is(run: Run, dev: Path, tmp_path: Pa
     before = {path.name: path.read_bytes() for path in best.parent.glob("*.pt")}
     assert run(tmp_path / "run", dev=dev, validate_every=2, resume=True) == best
     assert {path.name: path.read_bytes() for path in best.parent.glob("*.pt")} == before
+
+
+def test_a_state_of_an_older_version_is_refused(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(folder)
+    path = folder / "checkpoints" / "last.state"
+    saved = torch.load(path, weights_only=True)
+    del saved["FragmentData"]["joined"]
+    torch.save(saved, path)
+    before = path.read_bytes()
+    with pytest.raises(TrainingError, match="begun by an older version, which put fragments in another order"):
+        run(folder, resume=True, max_steps=4)
+    assert path.read_bytes() == before
 
 
 def test_signals_are_given_back(run: Run, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import asr.training.task
 from asr import Transcriber, read_manifest
 from asr.data.augment import Augment, AugmentOptions
 from asr.data.batch import Batch, BatchLoader, BatchOptions
+from asr.data.examples import Example
 from asr.data.labels import IGNORED, Labeller
 from asr.data.stream import Draw
 from asr.inference.decoding import DecodeOptions
@@ -48,7 +49,9 @@ def make(
 def load(corpus: Path, whisper: Whisper, rows: slice = slice(None), **options: Any) -> Batch:
     fragments = tuple(read_manifest(corpus))[rows]
     given = {"speeds": (1.0,), "timestamps": 0.3} | options
-    return BatchLoader(Labeller(whisper), BatchOptions(**given))[Draw(fragments, None, 3)]
+    return BatchLoader(Labeller(whisper), BatchOptions(**given))[
+        Draw(tuple(Example((item,)) for item in fragments), None, 3)
+    ]
 
 
 @torch.no_grad()
@@ -283,7 +286,9 @@ def test_silence_alone_has_a_loss_and_no_rate(
     model: DialectWhisper, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = tuple(fragment.replace(text="") for fragment in read_manifest(corpus))[:2]
-    batch = BatchLoader(Labeller(model.whisper), BatchOptions())[Draw(silent, None, 0)]
+    batch = BatchLoader(Labeller(model.whisper), BatchOptions())[
+        Draw(tuple(Example((item,)) for item in silent), None, 0)
+    ]
     task, logged = make(model, monkeypatch)
     measure(task, batch)
     assert logged.keys() == {"dev/loss"}
