@@ -27,6 +27,9 @@ from asr.model.checkpoint import load_checkpoint
 from asr.text import get_normalizer
 from asr.transcript import Transcript
 
+# Whose adapter a fragment took.
+_KINDS = ("own", "another", "none")
+
 
 @dataclass
 class System:
@@ -122,7 +125,9 @@ def _print(systems: dict[str, System], fragments: list[Fragment]) -> None:
         by_dialect: dict[str, ErrorCounts] = defaultdict(ErrorCounts)
         for one, fragment in zip(system.errors, fragments, strict=True):
             by_dialect[str(fragment.dialect)] += one
-        taken = ", ".join(f"{kind} {100 * count / len(fragments):.0f} %" for kind, count in system.taken.most_common())
+        taken = ", ".join(
+            f"{kind} {100 * system.taken[kind] / len(fragments):.0f} %" for kind in _KINDS if system.taken[kind]
+        )
         print(
             f"| {name} | {_interval(overall)} | {_interval(change)} | "
             + " | ".join(f"{100 * (by_dialect[tag].rate or 0):.2f}" for tag in dialects)
