@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import NamedTuple
 
 # A manifest may lead to these and to nothing else but files: no link in it reaches a web server.
 STORES = frozenset({"s3", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss"})
 
-_PACKED = re.compile(r"(?P<archive>.+\.tar)#(?P<first>\d+)\+(?P<size>\d+)", re.DOTALL)
+_PACKED = re.compile(r"(?P<archive>.+\.tar)#(?P<first>\d+)\+(?P<size>\d+):(?P<digest>[0-9a-f]{16})", re.DOTALL)
 
 
 class Packed(NamedTuple):
@@ -18,21 +19,30 @@ class Packed(NamedTuple):
         archive: The archive's path, or its address in object storage.
         first: Its first byte there.
         size: Its length in bytes.
+        digest: What its SHA-256 begins with, 16 digits.
     """
 
     archive: str
     first: int
     size: int
+    digest: str
 
     def __str__(self) -> str:
         """Return the address, as a fragment's ``audio`` has it."""
-        return f"{self.archive}#{self.first}+{self.size}"
+        return f"{self.archive}#{self.first}+{self.size}:{self.digest}"
 
 
 def parse_packed(recording: str) -> Packed | None:
     """Read the address of a recording in an archive; None if it is that of a file of its own."""
     found = _PACKED.fullmatch(recording)
-    return None if found is None else Packed(found["archive"], int(found["first"]), int(found["size"]))
+    if found is None:
+        return None
+    return Packed(found["archive"], int(found["first"]), int(found["size"]), found["digest"])
+
+
+def digest_of(recording: bytes) -> str:
+    """Return what tells a recording in an archive from any other."""
+    return hashlib.sha256(recording).hexdigest()[:16]
 
 
 def is_stored(address: str) -> bool:

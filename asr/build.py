@@ -195,8 +195,8 @@ def _train(
         base_model=loaded.info.base_model,
         dialects=loaded.info.dialects | dialects,
         tags=tuple(sorted({*loaded.info.tags, *told})),
-        training_config=plain(config),
-        manifests={path: sha256_of(Path(path)) for path in config.data.train},
+        training_config=plain(replace(config, data=given.data)),
+        manifests={name: sha256_of(Path(path)) for name, path in zip(given.data.train, config.data.train, strict=True)},
     )
     best = train(
         model,

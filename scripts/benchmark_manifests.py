@@ -31,9 +31,11 @@ PER_SPEAKER = 50
 ACCENTS = ("", "", "Français de Belgique", "Français de Suisse|du Jura", "Français du Canada")
 
 
-def write_rows(folder: Path, rows: int) -> None:
-    """Write the rows as a manifest and in the layouts that are imported."""
+def write_rows(folder: Path, rows: int, imported: bool) -> None:
+    """Write the rows as a manifest and, where asked, in the layouts that are imported."""
     write_manifest((_fragment(folder, number) for number in range(rows)), folder / "manifest.jsonl")
+    if not imported:
+        return
     convert_manifest(folder / "manifest.jsonl", folder / "kaldi", "kaldi", EXPORTERS["kaldi"].options())
     (folder / "voice").mkdir()
     with (
@@ -144,11 +146,12 @@ def main() -> None:
         _measure(arguments.step, arguments.folder)
         return
     few, many = arguments.few or arguments.rows // 10, arguments.rows
+    steps = arguments.steps or list(STEPS)
     print(f"| step | lines per CPU second, of {many} | peak MiB of {few} | of {many} |\n|---|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as temporary:
         for rows in (few, many):
-            write_rows(Path(temporary) / str(rows), rows)
-        for step in arguments.steps or STEPS:
+            write_rows(Path(temporary) / str(rows), rows, any(step.startswith("import") for step in steps))
+        for step in steps:
             found = []
             for rows in (few, many):
                 words = [sys.executable, __file__, "--step", step, "--folder", str(Path(temporary) / str(rows))]

@@ -6,18 +6,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.addresses import Packed, is_stored, parse_packed
+from asr.addresses import Packed, digest_of, is_stored, parse_packed
 from asr.fragment import Fragment, read_manifest, write_manifest
 
 
-@given(st.text(min_size=1), st.integers(0, 2**40), st.integers(0, 2**40))
-def test_an_address_is_read_as_it_was_written(name: str, first: int, size: int) -> None:
-    packed = Packed(f"{name}.tar", first, size)
+@given(st.text(min_size=1), st.integers(0, 2**40), st.integers(0, 2**40), st.binary())
+def test_an_address_is_read_as_it_was_written(name: str, first: int, size: int, recording: bytes) -> None:
+    packed = Packed(f"{name}.tar", first, size, digest_of(recording))
     assert parse_packed(str(packed)) == packed
 
 
-@pytest.mark.parametrize("path", ["a.wav", "a.tar", "a.tar#1", "a.tar#1+", "a.tar#x+1", "a.wav#1+2", ".tar#-1+2"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a.wav",
+        "a.tar",
+        "a.tar#1+2",
+        "a.tar#1+2:",
+        "a.tar#x+1:0123456789abcdef",
+        "a.wav#1+2:0123456789abcdef",
+        ".tar#-1+2:0123456789abcdef",
+        "a.tar#1+2:0123456789abcdeg",
+        "a.tar#1+2:0123456789abcdef0",
+    ],
+)
 def test_what_only_looks_like_one(path: str) -> None:
+    assert parse_packed("a.tar#1+2:0123456789abcdef") is not None
     assert parse_packed(path) is None
 
 
@@ -29,7 +43,7 @@ def test_only_object_storage_is_stored() -> None:
 
 def test_a_manifest_keeps_an_address_as_it_is(tmp_path: object) -> None:
     path = f"{tmp_path}/m.jsonl"
-    address = "s3://bucket/recording.000000.tar#512+99"
+    address = "s3://bucket/recording.000000.tar#512+99:0123456789abcdef"
     fragment = Fragment(id="a", audio=address, text="x", language="en")
     write_manifest([fragment], path)
     assert [item.audio for item in read_manifest(path)] == [address]

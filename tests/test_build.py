@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -48,9 +51,10 @@ from asr.model.heads import HeadSpec
 from asr.model.network import DialectWhisper
 from asr.privacy.record import open_record, sha256_of
 from asr.training.card import read_card
+from asr.training.checkpoints import TrainingStopped
 from asr.training.heads import HeadOptions
 from asr.training.run import TrainerOptions
-from asr.training.task import OptimOptions
+from asr.training.task import OptimOptions, TranscriptionTask
 from asr.training.tracking import LoggerOptions
 from asr.weights.state import weights_sha256
 
@@ -116,8 +120,8 @@ def test_a_packed_corpus_trains_the_same_wherever_it_lies(
     ends = []
     for name, manifest in (
         ("files", str(tmp_path / "ordered.jsonl")),
-        ("packed", str(packed)),
-        ("stored", "memory://packed/fragments.jsonl"),
+        ("packed", str(packed.parent)),
+        ("stored", "memory://packed"),
     ):
         run = tmp_path / name
         given = replace(config, data=replace(config.data, train=(manifest,)), run=str(run))
@@ -128,6 +132,44 @@ def test_a_packed_corpus_trains_the_same_wherever_it_lies(
     for other in ends[1:]:
         for name, weights in ends[0].items():
             torch.testing.assert_close(other[name], weights, rtol=0, atol=0)
+    info = load_checkpoint(tmp_path / "stored" / "checkpoints" / "last.pt").info
+    assert list(info.manifests) == info.training_config["data"]["train"] == ["memory://packed"]
+
+
+def test_a_run_on_object_storage_goes_on_from_another_folder(
+    config: TrainConfig, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asr.addresses, "STORES", frozenset({"memory"}))
+    pack([corpus], tmp_path / "packed", shard_size=5, consent=None)
+    fsspec.filesystem("memory").put(str(tmp_path / "packed"), "/resumed", recursive=True)
+    data = replace(config.data, train=("memory://resumed",))
+    config = replace(config, data=data, trainer=replace(config.trainer, max_steps=4))
+    run_training(replace(config, run=str(tmp_path / "whole")))
+    step = TranscriptionTask.training_step
+
+    def stop(self: TranscriptionTask, batch: Any, index: int) -> torch.Tensor:
+        if self.global_step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch, index)
+
+    with monkeypatch.context() as patch, pytest.raises(TrainingStopped):
+        patch.setattr(TranscriptionTask, "training_step", stop)
+        run_training(config)
+    shutil.move(config.run, tmp_path / "moved")
+    resumed = replace(config, run=str(tmp_path / "moved"), resume=str(tmp_path / "moved"))
+    run_training(resumed)
+    ends = [
+        torch.load(tmp_path / name / "checkpoints" / "last.state", weights_only=True)["state_dict"]
+        for name in ("whole", "moved")
+    ]
+    for name, weights in ends[0].items():
+        torch.testing.assert_close(ends[1][name], weights, rtol=0, atol=0)
+    # Another corpus in its place is another order.
+    pack([corpus], tmp_path / "packed", shard_size=5, seed=1, consent=None)
+    fsspec.filesystem("memory").rm("/resumed", recursive=True)
+    fsspec.filesystem("memory").put(str(tmp_path / "packed"), "/resumed", recursive=True)
+    with pytest.raises(ManifestError, match="not the one that this run was training on"):
+        run_training(resumed)
 
 
 def test_a_run_is_not_written_over(config: TrainConfig, tmp_path: Path) -> None:

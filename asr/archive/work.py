@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from asr.archive.blocks import Block, Source
 from asr.archive.tally import kind_of
-from asr.errors import AsrError, ManifestError
+from asr.audio.packed import read_packed
+from asr.errors import AsrError, AudioError, ManifestError
 from asr.fragment import Fragment
 from asr.inference.batches import read_ahead
 from asr.transcript import Transcript
@@ -96,7 +97,7 @@ class Mark:
     """By what an item is known again.
 
     Attributes:
-        audio: SHA-256 of its recording's file; None where that cannot be read.
+        audio: SHA-256 of its recording's file, in an archive or by itself; None where that cannot be read.
         request: SHA-256 of the fragment's line, without the path of its recording, and of the settings.
     """
 
@@ -115,7 +116,7 @@ def marks(sources: Iterable[Source], digest: str, workers: int) -> Generator[Mar
         if isinstance(source, Fragment):
             line, path = source.to_dict(), source.audio
             del line["audio"]
-        return Mark(_file_sha256(str(path)), _sha256(json.dumps([digest, line], sort_keys=True).encode()))
+        return Mark(_audio_sha256(str(path)), _sha256(json.dumps([digest, line], sort_keys=True).encode()))
 
     return read_ahead(lambda source: [mark(source)], sources, workers=workers, depth=16 * workers)
 
@@ -222,6 +223,14 @@ def _content(name_or_path: str) -> list[str]:
         return [name_or_path]
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     return [f"{file.relative_to(path).as_posix()} {_file_sha256(str(file))}" for file in files]
+
+
+def _audio_sha256(path: str) -> str | None:
+    try:
+        packed = read_packed(path)
+    except AudioError:
+        return None
+    return _file_sha256(path) if packed is None else _sha256(packed)
 
 
 def _file_sha256(path: str) -> str | None:

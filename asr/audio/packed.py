@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asr.addresses import Packed, is_stored, parse_packed
+from asr.addresses import Packed, digest_of, is_stored, parse_packed
 from asr.errors import AudioError
 
 
@@ -10,19 +10,24 @@ def read_packed(recording: str) -> bytes | None:
     """Read a recording that lies in an archive; None if it is a file of its own.
 
     Raises:
-        AudioError: The archive cannot be read, or ends before it.
+        AudioError: The archive cannot be read, ends before it, or holds something else in its place.
     """
     packed = parse_packed(recording)
     if packed is None:
         return None
     try:
         content = _stored(packed) if is_stored(packed.archive) else _on_disk(packed)
-    except (OSError, ImportError, ValueError) as error:
+    except Exception as error:  # every store has errors of its own
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise AudioError(f"the archive {packed.archive} cannot be read: {reason}") from None
     if len(content) < packed.size:
         raise AudioError(
             f"the archive {packed.archive} ends before the recording at byte {packed.first}; copy it or pack it again"
+        )
+    if digest_of(content) != packed.digest:
+        raise AudioError(
+            f"the archive {packed.archive} is damaged, or not that of its manifest: the recording at byte "
+            f"{packed.first} has another checksum; copy both again, or pack it again"
         )
     return content
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def pack(
     manifests: Annotated[list[Path], typer.Argument(help="The fragments; all of them go into one set of archives.")],
     output: Annotated[Path, typer.Option(help="The folder for the archives.")],
-    shard_size: Annotated[int, typer.Option(min=1, help="Most fragments in an archive.")] = 1000,
+    shard_size: Annotated[int, typer.Option(min=1, help="Fragments in an archive, on average.")] = 1000,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
     seed: Annotated[int, typer.Option(min=0, help="Of the order, which is random.")] = 0,
     why: Why = "training",
@@ -28,9 +28,10 @@ def pack(
 ) -> None:
     """Pack fragments, recordings and all, into a few large archives that are read piece by piece from anywhere.
 
-    The archives are lhotse's (Shar), of FLAC at 16 kHz. Train on fragments.jsonl in the folder, wherever that is; its
-    address in object storage will do (data.train=s3://…/fragments.jsonl). Killed, the same command goes on. What
-    cannot be read is named and left out, and the exit code is 1 then.
+    The archives are lhotse's (Shar), of FLAC at 16 kHz. Train on the folder (data.train=FOLDER), wherever it is: its
+    address in object storage will do (data.train=s3://…). Killed, the same command goes on, and packed again, only
+    archives are made anew of which something has changed. What cannot be read is named and left out, and the exit code
+    is 1 then.
     """
     from asr.data.pack import MANIFEST
     from asr.data.pack import pack as pack_all
@@ -52,8 +53,8 @@ def pack(
     fragments = sum(shard.fragments for shard in found.shards)
     hours = sum(shard.seconds for shard in found.shards) / 3600
     typer.echo(
-        f"{fragments} fragments, {hours:.2f} h, in {len(found.shards)} archives, {found.made} of them new; train on "
-        f"{output / MANIFEST}"
+        f"{fragments} fragments, {hours:.2f} h, in {len(found.shards)} archives, {found.made} of them new; train with "
+        f"data.train={output}"
     )
     if left_out := sum(len(shard.unreadable) for shard in found.shards) + found.broken:
         typer.echo(f"{left_out} fragments were left out; run `asr validate` on their manifests", err=True)

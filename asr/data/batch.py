@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from whisper.model import Whisper
 
+from asr.addresses import parse_packed
 from asr.audio import SAMPLE_RATE, load_audio
 from asr.data.examples import MAX_SECONDS, PAUSE, Example
 from asr.data.labels import IGNORED, Labeller, Stretch
@@ -208,7 +209,10 @@ def _read(example: Example) -> _Read | None:
         try:
             clips.append(load_audio(part.audio, part.start, part.duration))
         except (AudioError, OSError):  # an OSError while it is read: a share that went away, say
-            log.warning("fragment %r is left out: its recording cannot be read; run `asr validate`", part.id)
+            packed = parse_packed(part.audio)
+            # An archive's name tells nothing of a person; a recording's may.
+            where = "" if packed is None else f" out of {packed.archive.rpartition('/')[2]}"
+            log.warning("fragment %r is left out: its recording cannot be read%s; run `asr validate`", part.id, where)
         else:
             parts.append(part)
     return _Read(replace(example, parts=tuple(parts)), tuple(clips)) if parts else None

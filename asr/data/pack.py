@@ -1,9 +1,11 @@
 """A corpus as lhotse Shar archives: few large files in place of many small ones, read piece by piece from anywhere.
 
-Fragments are dealt to shards at random, so that whoever reads on in order reads them shuffled. Each shard is an archive
+Fragments are dealt to shards at random, so that whoever reads on in order reads them shuffled; what a speaker says in
+one go stays together, because what was said before may be told (`asr.data.examples`). Each shard is an archive
 of recordings (FLAC, 16 kHz, mono, 16 bit) and a list of cuts, as lhotse writes and reads them
 (https://lhotse.readthedocs.io/en/latest/datasets.html). Beside them, ``fragments.jsonl`` is the manifest of it all, in
-which a recording is its place in its archive (`asr.addresses`), and ``SHA256SUMS`` is what ``sha256sum --check`` reads.
+which a recording is its place in its archive and a checksum (`asr.addresses`), and ``SHA256SUMS`` is what ``sha256sum
+--check`` reads.
 """
 
 from __future__ import annotations
@@ -13,10 +15,8 @@ import json
 import logging
 import multiprocessing
 import os
-import random
 import shutil
 import tarfile
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -27,7 +27,7 @@ from pathlib import Path
 
 import soundfile
 
-from asr.addresses import Packed
+from asr.addresses import Packed, digest_of
 from asr.audio import SAMPLE_RATE, load_audio
 from asr.errors import AsrError, AudioError, ManifestError
 from asr.files import atomic_write
@@ -38,7 +38,9 @@ from asr.privacy.record import sha256_of
 log = logging.getLogger(__name__)
 
 # Of what a shard is made of and how; another number makes all shards anew.
-_VERSION = 1
+_VERSION = 2
+# Fragments of a speaker that are dealt together, on average.
+_TOGETHER = 16
 # Lines that wait in memory to be dealt.
 _DEALT = 20_000
 # Where the work lies that is not finished, or tells what is.
@@ -106,14 +108,15 @@ def pack(
     Args:
         manifests: Of what is packed.
         folder: Where the archives go.
-        shard_size: Most fragments of a shard.
+        shard_size: Fragments of a shard, on average. Which shard a fragment is in depends on their number, the seed and
+            what it is itself: without it, all other shards stay as they are.
         jobs: Processes.
         seed: Of the deal.
         consent: What is asked of the fragments; None was told to ask nothing.
         progress: Shows the shards as they are finished; it is told how many there are.
 
     Raises:
-        ManifestError: A manifest cannot be read, two fragments have one id, or none may be used.
+        ManifestError: A manifest cannot be read, two fragments of a shard have one id, or none may be used.
         AsrError: The folder holds other things, or a process was killed.
     """
     _check_folder(folder)
@@ -155,38 +158,47 @@ def _deal(
     for old in work.glob("*.lines"):
         old.unlink()
     count = broken = 0
-    for item in _read(manifests):
+    for _, item in _read(manifests, consent):
         if isinstance(item, ManifestError):
             broken += 1
             log.warning("left out: %s", item)
         else:
-            count += consent is None or consent.allows(item)
+            count += 1
     if not count:
         raise ManifestError("no fragment in it can be packed; run `asr validate` on it", manifests[0])
-    places = array("I", range(count))
-    random.Random(seed).shuffle(places)
+    shards = -(-count // shard_size)
     waiting: dict[int, list[str]] = {}
-    usable = (item for item in _read(manifests) if isinstance(item, Fragment) and (not consent or consent.allows(item)))
-    for number, (place, fragment) in enumerate(zip(places, usable, strict=True), 1):
-        waiting.setdefault(place // shard_size, []).append(json.dumps([place, fragment.to_dict()]) + "\n")
+    usable = ((place, item) for place, item in _read(manifests, consent) if isinstance(item, Fragment))
+    speaker: tuple[str | None, ...] = ()
+    drawn = 0
+    for number, (place, fragment) in enumerate(usable, 1):
+        digest = hashlib.sha256(json.dumps([seed, fragment.id]).encode()).digest()
+        before, speaker = speaker, (fragment.speaker, fragment.conversation, fragment.language)
+        if fragment.speaker is None or speaker != before or digest[0] % _TOGETHER == 0:
+            drawn = int.from_bytes(digest[1:8], "big")
+        line = json.dumps([drawn, number, place, fragment.to_dict()]) + "\n"
+        waiting.setdefault(drawn % shards, []).append(line)
         if number % _DEALT == 0 or number == count:
             for shard, lines in waiting.items():
                 with (work / f"{shard:06d}.lines").open("a", encoding="utf-8") as handle:
                     handle.writelines(lines)
             waiting.clear()
-    return -(-count // shard_size), broken
+    return shards, broken
 
 
-def _read(manifests: Sequence[Path]) -> Iterator[Fragment | ManifestError]:
+def _read(manifests: Sequence[Path], consent: ConsentCheck | None) -> Iterator[tuple[str, Fragment | ManifestError]]:
+    """The fragments that may be used, and broken lines, each with its place."""
     for manifest in manifests:
-        for _, item in read_numbered(manifest):
-            yield item
+        for number, item in read_numbered(manifest):
+            if consent is None or isinstance(item, ManifestError) or consent.allows(item):
+                yield f"{manifest.name}:{number}", item
 
 
 def _make(job: tuple[int, Path]) -> Made:
     """Make a shard, unless it is there; return it, and whether it was made."""
     number, folder = job
-    fragments = _fragments(folder / _WORK / f"{number:06d}.lines")
+    placed = _placed(folder / _WORK / f"{number:06d}.lines")
+    fragments = [fragment for _, fragment in placed]
     request = _request(fragments)
     found = _finished(folder, number)
     if (
@@ -202,8 +214,10 @@ def _make(job: tuple[int, Path]) -> Made:
     shutil.rmtree(making, ignore_errors=True)
     (making / _SHARDS).mkdir(parents=True)
     (folder / _SHARDS).mkdir(exist_ok=True)
-    lengths = _write(fragments, making / _SHARDS, number)
+    lengths = _write(placed, making / _SHARDS, number)
     places = _places(making / names[0]) if lengths else {}
+    if lengths:
+        _without_time(making / names[1])
     packed = [
         _in_archive(fragment, Packed(str(folder.absolute() / names[0]), *places[fragment.id]), lengths[fragment.id])
         for fragment in fragments
@@ -231,10 +245,14 @@ def _make(job: tuple[int, Path]) -> Made:
     return shard, True
 
 
-def _fragments(lines: Path) -> list[Fragment]:
-    with lines.open(encoding="utf-8") as handle:
-        dealt = sorted((json.loads(line) for line in handle), key=lambda row: row[0])
-    return [Fragment.from_dict(data) for _, data in dealt]
+def _placed(lines: Path) -> list[tuple[str, Fragment]]:
+    """The fragments of a shard in order, each with its place in the manifests."""
+    try:
+        with lines.open(encoding="utf-8") as handle:
+            dealt = sorted((json.loads(line) for line in handle), key=lambda row: (row[0], row[1]))
+    except FileNotFoundError:  # chance has dealt it none
+        return []
+    return [(place, Fragment.from_dict(data)) for _, _, place, data in dealt]
 
 
 def _request(fragments: Sequence[Fragment]) -> str:
@@ -262,21 +280,21 @@ def _finished(folder: Path, number: int) -> Shard | None:
     return Shard(request, files, fragments, seconds, tuple(unreadable))
 
 
-def _write(fragments: Sequence[Fragment], making: Path, number: int) -> dict[str, int]:
+def _write(placed: Sequence[tuple[str, Fragment]], making: Path, number: int) -> dict[str, int]:
     """Write one shard with lhotse; return the samples of what could be read, by id."""
     from lhotse import MonoCut, Recording, SupervisionSegment
     from lhotse.shar import SharWriter
 
     lengths: dict[str, int] = {}
     fields = {"recording": "flac"}
-    with SharWriter(str(making), fields, shard_size=len(fragments) + 1, shard_offset=number) as writer:
-        for fragment in fragments:
+    with SharWriter(str(making), fields, shard_size=len(placed) + 1, shard_offset=number) as writer:
+        for place, fragment in placed:
             if fragment.id in lengths:
-                raise ManifestError(f"two fragments have the id {fragment.id!r}; run `asr validate`")
+                raise ManifestError(f"two fragments have the id {fragment.id!r}; run `asr validate` ({place})")
             try:
                 samples = load_audio(fragment.audio, fragment.start, fragment.duration)
             except (AudioError, OSError):
-                log.warning("fragment %r is left out: its recording cannot be read; run `asr validate`", fragment.id)
+                log.warning("left out (%s): the recording of fragment %r cannot be read", place, fragment.id)
                 continue
             lengths[fragment.id] = len(samples)
             sound = BytesIO()
@@ -290,14 +308,22 @@ def _write(fragments: Sequence[Fragment], making: Path, number: int) -> dict[str
     return lengths
 
 
-def _places(archive: Path) -> dict[str, tuple[int, int]]:
-    """First byte and length of every recording in an archive, by the fragment's id."""
+def _places(archive: Path) -> dict[str, tuple[int, int, str]]:
+    """First byte, length and checksum of every recording in an archive, by the fragment's id."""
+    places = {}
     with tarfile.open(archive) as members:
-        return {
-            member.name.removesuffix(_SOUND): (member.offset_data, member.size)
-            for member in members
-            if member.name.endswith(_SOUND)
-        }
+        for member in members:
+            if member.name.endswith(_SOUND) and (sound := members.extractfile(member)) is not None:
+                found = member.offset_data, member.size, digest_of(sound.read())
+                places[member.name.removesuffix(_SOUND)] = found
+    return places
+
+
+def _without_time(gzipped: Path) -> None:
+    """Take the time out of a gzip file's header: equal content makes equal files."""
+    with gzipped.open("r+b") as handle:
+        handle.seek(4)
+        handle.write(bytes(4))
 
 
 def _in_archive(fragment: Fragment, place: Packed, samples: int) -> Fragment:

@@ -120,9 +120,13 @@ class Planner:
         """
         deeds: list[Deed] = []
         left = [Left(path, f"cannot be read: {reason}") for path, reason in self.survey.unreadable.items()]
+        left += [
+            Left(path, "is an archive with recordings of theirs; pack the corpus again (asr pack)")
+            for path in self.traces.archives
+        ]
         models: list[str] = []
         for path in walk(self.folders):
-            if str(path) in self.survey.unreadable:
+            if str(path) in self.survey.unreadable or os.path.realpath(path) in self.traces.archives:
                 continue
             try:
                 deed = self._deed(path)

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 
 from ahocorasick_rs import BytesAhoCorasick
 
+from asr.addresses import is_stored, parse_packed
 from asr.errors import AsrError, ConfigError
 from asr.exporters.label_studio import copy_stem
 from asr.privacy.facts import Fact, facts_in, is_list
@@ -48,6 +49,7 @@ class Traces:
         doubtful: How many of their fragments' ids are ids of others' fragments as well.
         overlapping: How many fragments of others overlap with theirs.
         lists: Files that name the speaker, and the SHA-256 of each.
+        archives: Archives in which recordings of theirs lie: paths, or addresses in object storage.
     """
 
     speakers: tuple[str, ...]
@@ -61,6 +63,7 @@ class Traces:
     doubtful: int = 0
     overlapping: int = 0
     lists: Mapping[str, str] = field(default_factory=dict)
+    archives: tuple[str, ...] = ()
 
 
 def overlaps(start: float, end: float | None, spans: Iterable[Span]) -> bool:
@@ -240,6 +243,7 @@ class Survey:
         self._ids: set[str] = set()
         self._texts: set[str] = set()
         self._spans: dict[str, set[Span]] = defaultdict(set)
+        self._archives: set[str] = set()
         self._by_name: dict[str, list[str]] | None = None
 
     def traces(self) -> Traces:
@@ -296,6 +300,7 @@ class Survey:
             doubtful=len(doubtful),
             overlapping=overlapping,
             lists={str(path): sha256_of(path) for path in naming},
+            archives=tuple(sorted(self._archives)),
         )
 
     def _take_theirs(self, path: Path, wanted: AnyOf) -> bool:
@@ -307,7 +312,10 @@ class Survey:
             found = True
             self._ids |= {fact.id} if fact.id is not None else set()
             self._texts |= {text for text in fact.texts if len(text.split()) >= _WORDS}
-            if fact.audio is not None and (audio := self.resolve(fact.audio, path)) is not None:
+            if fact.audio is not None and (packed := parse_packed(fact.audio)) is not None:
+                archive = packed.archive if is_stored(packed.archive) else self.resolve(packed.archive, path)
+                self._archives |= {archive} if archive is not None else set()
+            elif fact.audio is not None and (audio := self.resolve(fact.audio, path)) is not None:
                 self._spans[audio].add((fact.start, fact.end))
         return found
 

@@ -205,8 +205,10 @@ class FragmentData(lightning.LightningDataModule):
                 "the run was begun by an older version, which put fragments in another order; go on with that one, or "
                 "start a new run from the run's last.pt"
             )
-        for manifest, before in state_dict.get("manifests", {}).items():
-            if self._hashes.get(manifest) != before:
+        # By their order: a copy from object storage lies in the run's folder, and that may have been moved.
+        before = state_dict.get("manifests", {}).values()
+        for (manifest, now), then in zip(self._hashes.items(), before, strict=False):
+            if now != then:
                 raise ManifestError(
                     "the manifest is not the one that this run was training on, and its order is another one now "
                     "(consent alone may change); restore it, or start a new run from the run's last.pt",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from asr import Transcriber
+from asr.addresses import Packed, digest_of
 from asr.archive.blocks import cut
 from asr.archive.work import Mark, Settings, Worker, encoded, head, marks
 from asr.errors import ManifestError
@@ -37,6 +38,16 @@ def test_a_mark_changes_with_what_is_heard_and_how(tmp_path: Path, settings: Set
     os.mkfifo(tmp_path / "pipe")
     odd = [str(tmp_path / "gone"), str(tmp_path), str(tmp_path / "pipe"), ManifestError("x")]
     assert [found.audio for found in marks(odd, digest, 2)] == [None] * 4
+
+
+def test_a_recording_in_an_archive_is_known_by_what_it_is(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "a.tar").write_bytes(b"onetwo")
+    one, two = (Packed(str(tmp_path / "a.tar"), at, 3, digest_of(what)) for at, what in ((0, b"one"), (3, b"two")))
+    fragments = [Fragment(id="f", audio=str(place), text="", language="fr") for place in (one, two)]
+    found = [mark.audio for mark in marks(fragments, settings.digest(), 1)]
+    assert found == [hashlib.sha256(what).hexdigest() for what in (b"one", b"two")]
+    (tmp_path / "a.tar").write_bytes(b"on")
+    assert [mark.audio for mark in marks(fragments, settings.digest(), 1)] == [None, None]
 
 
 def test_lines_are_what_the_transcriber_says_and_what_holds_is_passed_over(

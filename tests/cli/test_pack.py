@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import fsspec
 import pytest
 from typer.testing import CliRunner
 
+import asr.addresses
 from asr.cli import app
+from asr.data.fetch import fetched
 from asr.fragment import read_manifest, write_manifest
 from asr.privacy.record import open_record
 
@@ -24,7 +27,7 @@ def test_pack(corpus: Path, tmp_path: Path) -> None:
     code, out, _ = run("pack", corpus, "--output", folder, "--shard-size", 5, "--jobs", 1)
     assert (code, out) == (
         0,
-        f"12 fragments, 0.00 h, in 3 archives, 3 of them new; train on {folder}/fragments.jsonl\n",
+        f"12 fragments, 0.00 h, in 3 archives, 3 of them new; train with data.train={folder}\n",
     )
     assert len(list(read_manifest(folder / "fragments.jsonl"))) == 12
     code, out, _ = run("pack", corpus, "--output", folder, "--shard-size", 5, "--jobs", 1)
@@ -67,6 +70,7 @@ def test_an_erasure_names_the_archives_that_must_be_packed_again(
     # It is not done, and the archives that hold the voice are named: those, and no others.
     assert code == 1
     assert {name for name in told if name in out + err} == theirs
+    assert "is an archive with recordings of theirs; pack the corpus again (asr pack)" in err
     assert {item.speaker for item in read_manifest(folder / "fragments.jsonl")} == {"speaker-k3v0", "speaker-k3v2"}
     # Packed again, nothing is left of it.
     assert run("pack", corpus, "--output", folder, "--shard-size", 1, "--jobs", 1)[0] == 0
@@ -76,4 +80,24 @@ def test_an_erasure_names_the_archives_that_must_be_packed_again(
         if item.speaker == "speaker-k3v1"
         for path in folder.glob("shards/*.tar")
     )
-    assert len(list(folder.glob("shards/*.tar"))) == 8
+    assert len(list(read_manifest(folder / "fragments.jsonl"))) == 8
+
+
+def test_archives_are_named_by_what_their_manifest_says(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No search of bytes would find an id like ``7``; and of what lies in a store there are no bytes here."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(asr.addresses, "STORES", frozenset({"memory"}))
+    old = list(read_manifest(corpus))
+    items = [item.replace(id=str(n), speaker=f"speaker-k3v{n % 3}") for n, item in enumerate(old)]
+    write_manifest(items, corpus)
+    folder = tmp_path / "packed"
+    assert run("pack", corpus, "--output", folder, "--shard-size", 100, "--jobs", 1)[0] == 0
+    fsspec.filesystem("memory").put(str(folder), "/erased", recursive=True)
+    fetched("memory://erased", tmp_path / "run")
+    code, _, err = run("erase", tmp_path, "--speaker", "speaker-k3v1")
+    assert code == 1
+    why = "is an archive with recordings of theirs; pack the corpus again (asr pack)"
+    for archive in (folder / "shards" / "recording.000000.tar", "memory://erased/shards/recording.000000.tar"):
+        assert f"left: {archive} {why}" in err

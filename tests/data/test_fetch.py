@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
 import pytest
 
 import asr.addresses
+import asr.data.fetch
 from asr.audio import load_audio
 from asr.data.fetch import fetched
 from asr.data.pack import pack
@@ -21,6 +26,16 @@ from asr.fragment import read_manifest
 def store(monkeypatch: pytest.MonkeyPatch) -> fsspec.AbstractFileSystem:
     monkeypatch.setattr(asr.addresses, "STORES", frozenset({"memory", "gcs"}))
     return fsspec.filesystem("memory")
+
+
+def test_a_packed_folder_has_a_manifest(corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "packed"
+    pack([corpus], folder, consent=None)
+    assert fetched(str(folder), tmp_path / "run") == str(folder / "fragments.jsonl")
+    # It is written last; without it, something is not finished.
+    (folder / "fragments.jsonl").unlink()
+    with pytest.raises(ManifestError, match=r"there is no fragments\.jsonl in the folder, which `asr pack` writes"):
+        fetched(str(folder), tmp_path / "run")
 
 
 def test_a_path_is_left_as_it_is(tmp_path: Path) -> None:
@@ -35,7 +50,10 @@ def test_what_lies_in_a_store_is_heard_from_there(
     store.put(str(tmp_path / "packed"), "/bucket/packed", recursive=True)
     address = "memory://bucket/packed/fragments.jsonl"
     copy = fetched(address, tmp_path / "run")
-    assert copy == fetched(address, tmp_path / "run")
+    # By the folder as by the manifest, and again.
+    for given in ("memory://bucket/packed", "memory://bucket/packed/", address):
+        assert copy == fetched(given, tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == [Path(copy)]
     there, here = list(read_manifest(copy)), list(read_manifest(tmp_path / "packed" / "fragments.jsonl"))
     assert len(there) == len(here) > 0
     for one, other in zip(there, here, strict=True):
@@ -44,12 +62,32 @@ def test_what_lies_in_a_store_is_heard_from_there(
         assert one.replace(audio="x") == other.replace(audio="x")
 
 
+def test_several_processes_fetch_at_once(
+    corpus: Path, tmp_path: Path, store: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack([corpus], tmp_path / "packed", consent=None)
+    store.put(str(tmp_path / "packed"), "/at/once", recursive=True)
+    # All have fetched it before any reads it.
+    barrier = threading.Barrier(4)
+    read = asr.data.fetch.read_objects
+
+    def together(path: Path) -> Iterator[tuple[int, dict[str, Any] | ManifestError]]:
+        barrier.wait(30)
+        return read(path)
+
+    monkeypatch.setattr(asr.data.fetch, "read_objects", together)
+    with ThreadPoolExecutor(4) as threads:
+        copies = set(threads.map(lambda _: fetched("memory://at/once", tmp_path / "run"), range(4)))
+    (copy,) = copies
+    assert len(list(read_manifest(copy))) == 12
+
+
 def test_what_cannot_be_fetched(tmp_path: Path, store: fsspec.AbstractFileSystem) -> None:
     with pytest.raises(ManifestError, match=r"the manifest memory://none/a\.jsonl cannot be fetched"):
         fetched("memory://none/a.jsonl", tmp_path)
     with pytest.raises(ManifestError, match=r"cannot be fetched: .*gcsfs"):
         fetched("gcs://none/a.jsonl", tmp_path)
-    store.pipe("/b/broken.jsonl", b'{"id": "a", "audio": "a.tar#0+1"}\n{broken\n')
+    store.pipe("/b/broken.jsonl", b'{"id": "a", "audio": "a.tar"}\n{broken\n')
     with pytest.raises(ManifestError, match=r"memory://b/broken\.jsonl is broken in line 2; pack it again"):
         fetched("memory://b/broken.jsonl", tmp_path)
     row = {"id": "a", "audio": "/home/me/a.wav", "text": "x", "language": "en"}
