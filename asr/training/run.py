@@ -52,7 +52,7 @@ class DataOptions:
     """What is learnt from.
 
     Attributes:
-        train: Manifests, or folders that `asr pack` has made, on disk or in object storage; a pass hears the first one once, the others beside it by weight.
+        train: Manifests; a pass hears the first one once, the others beside it by weight.
         weights: How often each training manifest is drawn from; equal when empty.
         dev: Manifests on which loss and WER are measured; they choose the checkpoint.
         batch_seconds: Most seconds of audio in a batch, padding included; a longer fragment is a batch of its own.
