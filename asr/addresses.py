@@ -45,6 +45,13 @@ def digest_of(recording: bytes) -> str:
     return hashlib.sha256(recording).hexdigest()[:16]
 
 
+def fault_of(error: Exception) -> str:
+    """Return what an error of a disk or of a store says, in words; every store has errors of its own."""
+    # s3fs gives the name of what is missing, and no reason.
+    missing = "there is no such file" if isinstance(error, FileNotFoundError) else ""
+    return getattr(error, "strerror", None) or missing or str(error) or type(error).__name__
+
+
 def is_stored(address: str) -> bool:
     """Whether an address leads to object storage."""
     scheme, found, _ = address.partition("://")

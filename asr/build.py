@@ -76,7 +76,7 @@ def run_training(config: TrainConfig) -> Path:
                 config, given = replace(config, trainer=trainer), replace(given, trainer=trainer)
                 rank_zero_only(write_config)(given, folder)
             with _tracked(given, folder) as (loggers, card), _carded(config, given, card, refused):
-                return _train(config, folder, refused, loggers, card)
+                return _train(config, given, folder, refused, loggers, card)
         finally:
             outcome.details["checkpoints"] = {
                 path.name: sha256_of(path) for path in sorted((folder / "checkpoints").glob("*.pt"))
@@ -160,7 +160,12 @@ def _device(config: TrainConfig) -> str:
 
 
 def _train(
-    config: TrainConfig, folder: Path, refused: dict[str, int], loggers: Sequence[MlflowRun], card: RunCard
+    config: TrainConfig,
+    given: TrainConfig,
+    folder: Path,
+    refused: dict[str, int],
+    loggers: Sequence[MlflowRun],
+    card: RunCard,
 ) -> Path:
     # The dialect head alone hears no pitch.
     contours = bool(config.heads.intonation or config.heads.tune)

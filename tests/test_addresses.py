@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr.addresses import Packed, digest_of, is_stored, parse_packed
+from asr.addresses import Packed, digest_of, fault_of, is_stored, parse_packed
 from asr.fragment import Fragment, read_manifest, write_manifest
 
 
@@ -33,6 +33,19 @@ def test_an_address_is_read_as_it_was_written(name: str, first: int, size: int, 
 def test_what_only_looks_like_one(path: str) -> None:
     assert parse_packed("a.tar#1+2:0123456789abcdef") is not None
     assert parse_packed(path) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (FileNotFoundError("bucket/a.tar"), "there is no such file"),
+        (RuntimeError("Unable to locate credentials"), "Unable to locate credentials"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_what_an_error_says(error: Exception, said: str) -> None:
+    assert fault_of(error) == said
 
 
 def test_only_object_storage_is_stored() -> None:

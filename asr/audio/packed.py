@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asr.addresses import Packed, digest_of, is_stored, parse_packed
+from asr.addresses import Packed, digest_of, fault_of, is_stored, parse_packed
 from asr.errors import AudioError
 
 
@@ -17,9 +17,8 @@ def read_packed(recording: str) -> bytes | None:
         return None
     try:
         content = _stored(packed) if is_stored(packed.archive) else _on_disk(packed)
-    except Exception as error:  # every store has errors of its own
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise AudioError(f"the archive {packed.archive} cannot be read: {reason}") from None
+    except Exception as error:
+        raise AudioError(f"the archive {packed.archive} cannot be read: {fault_of(error)}") from None
     if len(content) < packed.size:
         raise AudioError(
             f"the archive {packed.archive} ends before the recording at byte {packed.first}; copy it or pack it again"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from asr.addresses import is_stored
+from asr.addresses import fault_of, is_stored
 from asr.data.pack import MANIFEST
 from asr.errors import ManifestError
 from asr.files import atomic_write
@@ -58,9 +58,8 @@ def _lines(address: str, whole: Path) -> Iterator[str]:
         store, path = url_to_fs(address)
         with store.open(path, "rb") as source, whole.open("wb") as target:
             shutil.copyfileobj(source, target)
-    except Exception as error:  # every store has errors of its own
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ManifestError(f"the manifest {address} cannot be fetched: {reason}") from None
+    except Exception as error:
+        raise ManifestError(f"the manifest {address} cannot be fetched: {fault_of(error)}") from None
     base = address.rpartition("/")[0]
     for number, data in read_objects(whole):
         if isinstance(data, ManifestError):

@@ -109,7 +109,7 @@ def pack(
         manifests: Of what is packed.
         folder: Where the archives go.
         shard_size: Fragments of a shard, on average. Which shard a fragment is in depends on their number, the seed and
-            what it is itself: without it, all other shards stay as they are.
+            its own id or that of the speaker's fragment before it: without it, other shards stay as they are.
         jobs: Processes.
         seed: Of the deal.
         consent: What is asked of the fragments; None was told to ask nothing.

@@ -95,7 +95,7 @@ def plan_erasure(folders: Sequence[str | Path], speakers: Iterable[str], record:
     earlier, notes = _earlier(record)
     survey = Survey(folders, speakers)
     traces = survey.traces()
-    planner = Planner(survey, traces, _rewritten(earlier))
+    planner = Planner(survey, traces, (*_rewritten(earlier), *_made_of_lists(earlier)))
     plan = planner.plan()
     if not (plan.deeds or traces.lists or any(left.path for left in plan.left)):
         raise ConfigError("nothing in these folders tells of that speaker; check the id and the folders")
@@ -388,13 +388,22 @@ def _rewritten(entries: Iterable[Entry]) -> Iterator[tuple[str, str]]:
                 yield str(before), str(after)
 
 
+def _made_of_lists(entries: Sequence[Entry]) -> Iterator[tuple[str, str]]:
+    """Lists that came of packing or labelling others, and hold their speakers: SHA-256 of each and of the other."""
+    ends = {entry.details["begun"]: entry for entry in entries if "begun" in entry.details}
+    for entry in entries:
+        if entry.action == "train" and entry.number in ends:
+            for made in ends[entry.number].manifests:
+                yield from ((made.sha256, source.sha256) for source in entry.manifests)
+
+
 def _trained(entries: Sequence[Entry], hashes: frozenset[str]) -> Iterator[Training]:
     """Find the trainings on some lists, and those that went on from a checkpoint of one."""
     # The entry at the end of an action says what came of it, and which entry began it.
     ends = {entry.details["begun"]: entry for entry in entries if "begun" in entry.details}
     heard: set[str] = set()
     for entry in entries:
-        if entry.action != "train" or "begun" in entry.details:
+        if entry.action != "train" or "begun" in entry.details or entry.details.get("command") == "pack":
             continue
         used = {manifest.sha256 for manifest in entry.manifests}
         model = entry.details.get("model")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -94,7 +95,8 @@ class Planner:
     Args:
         survey: Of the folders.
         traces: What it found.
-        older: What earlier erasures made of lists: SHA-256 before and after, in order.
+        older: Lists that held who another one holds, the SHA-256 of both: what it was before an earlier erasure, or
+            what was made of it.
     """
 
     def __init__(self, survey: Survey, traces: Traces, older: Iterable[tuple[str, str]] = ()) -> None:
@@ -294,10 +296,15 @@ def remains(planner: Planner, passed: Iterable[str]) -> Iterator[Left]:
 
 
 def _with_older(hashes: Iterable[str], older: Iterable[tuple[str, str]]) -> frozenset[str]:
-    """Follow lists back through earlier erasures: what a list holds now, it held before others were taken out."""
-    found = set(hashes)
-    # The last erasure comes first.
-    for before, after in reversed(tuple(older)):
-        if after in found:
-            found.add(before)
+    """Follow lists to all that held the same people: what a list holds now, it held before others were taken out."""
+    others = defaultdict(set)
+    for before, after in older:
+        others[after].add(before)
+    found: set[str] = set()
+    waiting = list(hashes)
+    while waiting:
+        digest = waiting.pop()
+        if digest not in found:
+            found.add(digest)
+            waiting += others[digest]
     return frozenset(found)

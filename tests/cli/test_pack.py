@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import fsspec
@@ -12,7 +13,7 @@ import asr.addresses
 from asr.cli import app
 from asr.data.fetch import fetched
 from asr.fragment import read_manifest, write_manifest
-from asr.privacy.record import open_record
+from asr.privacy.record import open_record, sha256_of
 
 _WORDS = ["red", "green", "blue", "brown", "white", "black", "pink", "grey", "orange", "purple", "yellow", "violet"]
 
@@ -81,6 +82,27 @@ def test_an_erasure_names_the_archives_that_must_be_packed_again(
         for path in folder.glob("shards/*.tar")
     )
     assert len(list(read_manifest(folder / "fragments.jsonl"))) == 8
+
+
+def test_what_was_trained_on_archives_is_told_by_the_first_list(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    write_manifest([item.replace(speaker="speaker-k3v1") for item in list(read_manifest(corpus))], corpus)
+    assert run("pack", corpus, "--output", tmp_path / "packed", "--jobs", 1)[0] == 0
+    record = open_record()
+    for details, manifest in (({"run": "mine"}, tmp_path / "packed" / "fragments.jsonl"), ({"run": "other"}, None)):
+        with record.during("train", why="test", manifests=[manifest] if manifest else [], details=details):
+            pass
+    digest = sha256_of(tmp_path / "packed" / "fragments.jsonl")
+    shutil.rmtree(tmp_path / "packed")
+    (tmp_path / "runs").mkdir()
+    for name, content in (("last.pt", digest), ("other.pt", "0" * 64)):
+        (tmp_path / "runs" / name).write_text(f"weights {content} weights")
+    _, out, _ = run("erase", tmp_path, "--speaker", "speaker-k3v1", "--dry-run")
+    assert [line.partition(", entry")[0] for line in out.splitlines() if line.startswith("trained on them")] == [
+        f"trained on them: {tmp_path / 'runs' / 'last.pt'}", "trained on them: run 'mine'",
+    ]  # fmt: skip
 
 
 def test_archives_are_named_by_what_their_manifest_says(

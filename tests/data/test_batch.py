@@ -18,6 +18,7 @@ from whisper.model import Whisper
 from whisper.tokenizer import get_tokenizer
 
 import asr.data.batch
+from asr.addresses import Packed, digest_of
 from asr.audio import load_audio
 from asr.data.augment import change_speed
 from asr.data.batch import BatchLoader, BatchOptions
@@ -226,6 +227,28 @@ def test_no_fragment_is_slowed_beyond_what_the_encoder_hears(
     assert batch.speed == speed
     assert int(change_speed(batch.audio, batch.num_samples, batch.speed)[1].max()) <= MAX_SAMPLES
     assert int(batch.targets.max()) < 51865
+
+
+def test_an_archive_that_is_not_what_it_was_is_named(
+    tiny_whisper: Whisper, sound: Sound, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fragments = [sound(name, 0.3, name) for name in ("a", "bb")]
+    content = [Path(fragment.audio).read_bytes() for fragment in fragments]
+    (tmp_path / "some.tar").write_bytes(b"".join(content))
+    packed = [
+        fragment.replace(audio=str(Packed(str(tmp_path / "some.tar"), first, len(one), digest_of(one))))
+        for fragment, one, first in zip(fragments, content, (0, len(content[0])), strict=True)
+    ]
+    whole = load(tiny_whisper, tuple(packed))
+    assert torch.equal(whole.audio, load(tiny_whisper, tuple(fragments)).audio)
+    # One bit of a sample, which no decoder of wav would notice.
+    (tmp_path / "some.tar").write_bytes(content[0] + content[1][:-1] + bytes([content[1][-1] ^ 1]))
+    with caplog.at_level(logging.WARNING):
+        batch = load(tiny_whisper, tuple(packed))
+    assert [fragment.id for fragment in batch.fragments] == ["a"]
+    assert caplog.messages == [
+        "fragment 'bb' is left out: its recording cannot be read out of some.tar; run `asr validate`"
+    ]
 
 
 def test_a_recording_that_cannot_be_read_is_left_out(
