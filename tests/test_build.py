@@ -280,11 +280,7 @@ def test_every_key_arrives(config: TrainConfig, corpus: Path, monkeypatch: pytes
     data = seen["data"]
     assert (data.train, data.dev, data.weights) == ((str(corpus),), (str(corpus),), (2.0,))
     assert (data.batch_seconds, data.workers) == (7.0, 3)
-<<<<<<< HEAD
     assert seen["batch"] == BatchOptions((0.2, 0.4), 0.6, (1.1,), 0.3, 0.4, 0.05)
-=======
-    assert seen["batch"] == BatchOptions((0.2, 0.4), 0.6, (1.1,), 0.3, 0.25, 0.15)
->>>>>>> 34335726c9a4197593f6a2d94695f5413c4ce0d1
     augment = seen["augment"].options
     assert (augment.noise, augment.time_masks, augment.gain_db) == (0.7, 5, (-8.0, 4.0))
     whisper = seen["model"].whisper
