@@ -262,8 +262,6 @@ def test_every_key_arrives(config: TrainConfig, corpus: Path, monkeypatch: pytes
             workers=3,
             margin=(0.2, 0.4),
             timestamps=0.6,
-            prompts=0.25,
-            silence=0.15,
             tags=0.3,
             prompts=0.4,
             silence=0.05,
