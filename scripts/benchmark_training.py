@@ -16,7 +16,6 @@ import argparse
 import multiprocessing
 import os
 import resource
-import shutil
 import signal
 import statistics
 import tempfile
@@ -313,6 +312,33 @@ def measure(plan: Plan, turn: int) -> dict[str, Side]:
     return sides
 
 
+def compare(given: argparse.Namespace, precision: str, folder: str) -> None:
+    """Train both in one precision, and print what it took and what it reached."""
+    cuda = given.device == "cuda"
+    steps = steps_of(given.manifest, given.batch_seconds, given.epochs) - _WARM if given.epochs else given.steps
+    plan = Plan(given.manifest, given.model, given.batch_seconds, steps, precision, cuda, folder)
+    batches = batches_of(plan)[_WARM:]
+    count = sum(map(len, batches))
+    seconds = sum(fragment.duration for batch in batches for fragment in batch)
+    print(
+        f"{precision}: {steps} steps of {count / steps:.1f} fragments, {seconds / count:.1f} s on "
+        f"average, on {torch.cuda.get_device_name() if cuda else f'{torch.get_num_threads()} CPU threads'}"
+    )
+    sides = measure(plan, given.turn)
+    rates = {}
+    for name, side in sides.items():
+        took = side.seconds[_WARM:]
+        rates[name] = count / sum(took)
+        print(
+            f"{name:>14}: {rates[name]:7.2f} fragments a second, {statistics.median(took):6.2f} s a step (median), "
+            f"{side.peak / 2**30:5.2f} GiB at the most"
+        )
+    print(f"{'ratio':>14}: {rates['ours'] / rates['hugging face']:.1f}")
+    if given.dev:
+        for name in sides:
+            print(f"{name:>14}: WER {wer_of(Path(folder) / f'{name}.pt', given.dev)} % on {given.dev.name}")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -327,31 +353,8 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
     for precision in given.precisions:
-        cuda = given.device == "cuda"
-        steps = steps_of(given.manifest, given.batch_seconds, given.epochs) - _WARM if given.epochs else given.steps
-        folder = tempfile.mkdtemp()
-        plan = Plan(given.manifest, given.model, given.batch_seconds, steps, precision, cuda, folder)
-        batches = batches_of(plan)[_WARM:]
-        count = sum(map(len, batches))
-        seconds = sum(fragment.duration for batch in batches for fragment in batch)
-        print(
-            f"{precision}: {steps} steps of {count / steps:.1f} fragments, {seconds / count:.1f} s on "
-            f"average, on {torch.cuda.get_device_name() if cuda else f'{torch.get_num_threads()} CPU threads'}"
-        )
-        sides = measure(plan, given.turn)
-        rates = {}
-        for name, side in sides.items():
-            took = side.seconds[_WARM:]
-            rates[name] = count / sum(took)
-            print(
-                f"{name:>14}: {rates[name]:7.2f} fragments a second, {statistics.median(took):6.2f} s a step (median), "
-                f"{side.peak / 2**30:5.2f} GiB at the most"
-            )
-        print(f"{'ratio':>14}: {rates['ours'] / rates['hugging face']:.1f}")
-        if given.dev:
-            for name in sides:
-                print(f"{name:>14}: WER {wer_of(Path(folder) / f'{name}.pt', given.dev)} % on {given.dev.name}")
-        shutil.rmtree(folder)
+        with tempfile.TemporaryDirectory() as folder:
+            compare(given, precision, folder)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,4 @@ def test_a_manifest_keeps_an_address_as_it_is(tmp_path: object) -> None:
     assert [item.audio for item in read_manifest(path)] == [address]
     # What is no object storage is a file beside the manifest, whatever it looks like.
     write_manifest([fragment.replace(audio=f"{tmp_path}/http://example.org/a.tar#0+9")], path)
-    assert [item.audio for item in read_manifest(path)] == [f"{tmp_path}/http:/example.org/a.tar#0+9"] or [
-        item.audio for item in read_manifest(path)
-    ] == [f"{tmp_path}/http://example.org/a.tar#0+9"]
+    assert [item.audio for item in read_manifest(path)] == [f"{tmp_path}/http:/example.org/a.tar#0+9"]

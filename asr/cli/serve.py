@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from asr.cli.transcribe import Adapters, Routing
 from asr.errors import ConfigError, MissingExtraError
 
 
@@ -26,14 +27,8 @@ def serve(
     intent_model: Annotated[
         Path | None, typer.Option(help="What scripts/train_intent.py has made, for /v1/understand.")
     ] = None,
-    adapters: Annotated[
-        Path | None,
-        typer.Option(help="Folder of dialects' adapters of the model (fr-CA.safetensors): asr adapter."),
-    ] = None,
-    routing: Annotated[
-        str,
-        typer.Option(help="Whose adapter, where no dialect is given: hard (the heard dialect's), soft (mixed), given."),
-    ] = "hard",
+    adapters: Adapters = None,
+    routing: Routing = "hard",
     lexicon: Annotated[Path | None, typer.Option(help="A dialect's expressions (fr-CA.tsv).")] = None,
     beam_size: Annotated[int | None, typer.Option(min=1, help="Number of beams; without it, greedy.")] = None,
     engine: Annotated[

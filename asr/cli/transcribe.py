@@ -39,6 +39,14 @@ _LINE_SECONDS = 60.0
 _FAULTS_OF_A_NAME = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ}
 
 
+Adapters = Annotated[
+    Path | None, typer.Option(help="Folder of dialects' adapters of the model (fr-CA.safetensors): asr adapter.")
+]
+Routing = Annotated[
+    str, typer.Option(help="Whose adapter, where no dialect is given: hard (the heard dialect's), soft (mixed), given.")
+]
+
+
 def transcribe(
     inputs: Annotated[
         list[Path],
@@ -69,14 +77,8 @@ def transcribe(
     n_best: Annotated[
         int, typer.Option(min=1, help="Different texts that are kept of as many beams or more, with probabilities.")
     ] = 1,
-    adapters: Annotated[
-        Path | None,
-        typer.Option(help="Folder of dialects' adapters of the model (fr-CA.safetensors): asr adapter."),
-    ] = None,
-    routing: Annotated[
-        str,
-        typer.Option(help="Whose adapter, where no dialect is given: hard (the heard dialect's), soft (mixed), given."),
-    ] = "hard",
+    adapters: Adapters = None,
+    routing: Routing = "hard",
     lexicon: Annotated[
         Path | None, typer.Option(help="A dialect's expressions (fr-CA.tsv): annotated, rendered, led to by --bias.")
     ] = None,

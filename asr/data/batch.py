@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from whisper.model import Whisper
 
 from asr.addresses import parse_packed
-from asr.audio import SAMPLE_RATE, load_audio
+from asr.audio import SAMPLE_RATE, Samples, load_audio
 from asr.data.examples import MAX_SECONDS, PAUSE, Example
 from asr.data.labels import IGNORED, Labeller, Stretch
 from asr.data.silence import unspoken
@@ -30,8 +29,6 @@ from asr.privacy.consent import ConsentCheck
 from asr.prosody import CONTOUR, final_contour
 
 log = logging.getLogger(__name__)
-
-Samples = npt.NDArray[np.float32]
 
 # Shortest silence that is made up, in seconds.
 _SHORT_SILENCE = 0.5

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from asr.audio import SAMPLE_RATE
+from asr.audio import SAMPLE_RATE, Samples
 
 # Share of it that is digital silence.
 _QUIET = 0.25
 
 
-def unspoken(seconds: float, made: np.random.Generator) -> npt.NDArray[np.float32]:
+def unspoken(seconds: float, made: np.random.Generator) -> Samples:
     """Nothing that anybody said: digital silence, or noise somewhere between white and brown, soft or loud.
 
     Args:
@@ -31,5 +30,5 @@ def unspoken(seconds: float, made: np.random.Generator) -> npt.NDArray[np.float3
     shape = np.where(frequencies * SAMPLE_RATE >= 20, np.maximum(frequencies, 1 / length) ** -slope, 0.0)
     noise = np.fft.irfft(np.fft.rfft(made.standard_normal(length)) * shape, length)
     power = np.sqrt(np.mean(noise**2))
-    scaled: npt.NDArray[np.float32] = (noise * (10 ** (level / 20) / max(power, 1e-12))).astype(np.float32)
+    scaled: Samples = (noise * (10 ** (level / 20) / max(power, 1e-12))).astype(np.float32)
     return scaled

@@ -372,12 +372,12 @@ class BatchStream:
     def _batches(self, epoch: int) -> Iterable[CutSet]:
         if self._edges is None:
             self._edges = self._estimate_edges()
-        cuts = CutSet(_Cuts(self._first))
+        fragments: Iterable[Fragment] = self._first
         if self._replays:
-            others = [CutSet(_Cuts(replay)) for replay in self._replays]
-            cuts = CutSet.mux(cuts, *others, weights=self.weights, stop_early=True, seed=self.seed + epoch)
-        # Once they are mixed: so nothing that was drawn is left over when a pass ends.
-        cuts = CutSet(_Cuts(_Fragments(cuts), self.joined, self.seed + epoch))
+            several = [CutSet(_Cuts(self._first)), *(CutSet(_Cuts(replay)) for replay in self._replays)]
+            fragments = _Fragments(CutSet.mux(*several, weights=self.weights, stop_early=True, seed=self.seed + epoch))
+        # Joined once they are mixed: so nothing that was drawn is left over when a pass ends.
+        cuts = CutSet(_Cuts(fragments, self.joined, self.seed + epoch))
         return _bucketed(  # type: ignore[no-any-return]
             cuts, self._edges, self.batch_seconds, True, self.seed + epoch
         )

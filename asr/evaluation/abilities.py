@@ -8,9 +8,10 @@ import random
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
+from rich.console import Console
+from rich.progress import track
 
-from asr.audio import SAMPLE_RATE, load_audio
+from asr.audio import SAMPLE_RATE, Samples, load_audio
 from asr.data.silence import unspoken
 from asr.errors import AudioError
 from asr.evaluation.report import Abilities, Share
@@ -22,8 +23,6 @@ from asr.text import get_normalizer
 from asr.transcript import Transcript
 
 log = logging.getLogger(__name__)
-
-Samples = npt.NDArray[np.float32]
 
 # Seconds of a recording that is joined from fragments, of all such recordings, and of the pauses in them.
 _RECORDING, _RECORDINGS = 180.0, 900.0
@@ -57,7 +56,8 @@ def _long(system: Transcriber, fragments: Sequence[Fragment], seed: int) -> Shar
     for language in _languages(system, fragments):
         spoken = [item for item in fragments if item.language == language and item.text.strip()]
         normalize = get_normalizer(language, None)
-        for samples, text in _recordings(spoken, seed):
+        joined = _recordings(spoken, seed)
+        for samples, text in track(joined, f"long recordings, {language}", total=None, console=Console(stderr=True)):
             heard = system.transcribe(samples, language=language)
             counts, _ = nearest_errors(normalize(text), normalize.renderings(heard.text))
             errors, words = errors + counts.errors, words + counts.reference
@@ -112,7 +112,8 @@ def _silence(system: Transcriber, fragments: Sequence[Fragment], seed: int) -> S
     clips = [unspoken(_SILENT_SECONDS, noise) for _ in range(_SILENT_CLIPS)]
     words = clock = 0
     for language in _languages(system, fragments):
-        for output in system.transcribe_many(clips, language=language):
+        heard = system.transcribe_many(clips, language=language)
+        for output in track(heard, f"silence, {language}", len(clips), console=Console(stderr=True)):
             assert isinstance(output, Transcript), "an array of samples can always be heard"
             words += len(output.text.split())
             clock += round(_SILENT_SECONDS)
