@@ -183,10 +183,6 @@ class Transcript:
         """Probability that the voice asks; None without a head, or where it cannot tell."""
         return self.intonation_scores.get("question", 0.0) if self.intonation_scores else None
 
-    def with_dialect(self, dialect: str | None) -> Transcript:
-        """Return a copy that carries ``dialect``."""
-        return replace(self, dialect=dialect)
-
     def utterances(self) -> tuple[Transcript, ...]:
         """Return one transcript for each segment, with times from its start: what was said in one breath.
 
