@@ -10,7 +10,8 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -30,10 +31,12 @@ from asr.inference.transcriber import Transcriber
 from asr.intent.model import load_intent_model
 from asr.intent.noise import learn_confusions, read_pairs
 from asr.intent.training import read_examples, score_intents, train_intent_model
+from asr.jsonlines import read_objects
 from asr.model.adapt import adapt
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint
 from asr.privacy.consent import ConsentCheck, ask, read_consented
-from asr.privacy.record import Outcome, mark, open_record, sha256_of
+from asr.privacy.record import Outcome, mark, open_record
+from asr.sums import sha256_of
 from asr.training.adversary import corpora_of
 from asr.training.card import CARD, PAGE, RunCard, code, environment, read_card
 from asr.training.checkpoints import TrainingStopped
@@ -89,6 +92,16 @@ def _here(data: DataConfig, folder: Path) -> DataConfig:
     return replace(data, train=train, dev=dev)
 
 
+def _log_refused(path: Path, figures: dict[str, float]) -> None:
+    """Log how many fragments are refused, unless the log has it: a run that goes on has the log of one that did not."""
+    told = {}
+    for _, row in read_objects(path) if path.is_file() else ():
+        if isinstance(row, dict) and any(name.startswith("refused/") for name in row):
+            told = {name: value for name, value in row.items() if name.startswith("refused/")}
+    if figures != told:
+        JsonLinesLogger(path).log_metrics(figures)
+
+
 def run_trial(config: TrainConfig) -> float:
     """Train as one trial of a search; return the monitored figure, of which the search looks for the lowest.
 
@@ -122,7 +135,7 @@ def _tracked(config: TrainConfig, folder: Path) -> Iterator[tuple[list[MlflowRun
     first = not rank_zero_only.rank  # type: ignore[attr-defined]
     card = RunCard(folder)
     wanted = first and config.logger.kind == "mlflow"
-    loggers = [MlflowRun(folder, config.logger, plain(config))] if wanted else []
+    loggers = [MlflowRun(folder, config.logger, _without_places(plain(config)))] if wanted else []
     try:
         yield loggers, card
     except BaseException as error:
@@ -132,6 +145,15 @@ def _tracked(config: TrainConfig, folder: Path) -> Iterator[tuple[list[MlflowRun
     finally:
         for logger in loggers:
             logger.add_card(folder)
+
+
+def _without_places(table: Any) -> Any:
+    """What may leave the machine of a configuration: files by their names alone, for folders tell whose they are."""
+    if isinstance(table, dict):
+        return {name: _without_places(value) for name, value in table.items() if name != "why"}
+    if isinstance(table, list):
+        return [_without_places(value) for value in table]
+    return PurePath(table).name if isinstance(table, str) and "/" in table else table
 
 
 def _carded(
@@ -173,9 +195,7 @@ def _train(
     batch = BatchOptions(
         data.margin, data.timestamps, config.augment.speeds, data.tags, data.prompts, data.silence, contours
     )
-    if refused:
-        figures = {f"refused/{reason}": float(count) for reason, count in refused.items()}
-        JsonLinesLogger(folder / "log.jsonl").log_metrics(figures)
+    _log_refused(folder / "log.jsonl", {f"refused/{reason}": float(count) for reason, count in refused.items()})
     loaded = load_checkpoint(config.model.name)
     model = loaded.model
     card.facts["base"] = {"name": config.model.name, "weights_sha256": weights_sha256(model.whisper)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
 import os
 import shutil
@@ -45,9 +46,14 @@ def atomic_write(path: str | Path, mode: Literal["w", "wb"] = "w") -> Iterator[I
         raise
 
 
-def remove_parts(folder: str | Path) -> None:
-    """Remove what `atomic_write` was writing in a folder when its process was killed; nobody may be writing there."""
-    for part in Path(folder).glob(".*.part"):
+def remove_parts(folder: str | Path, name: str | None = None) -> None:
+    """Remove what `atomic_write` was writing in a folder when its process was killed; nobody may be writing there.
+
+    Args:
+        folder: Where.
+        name: Only of the files whose names begin with this and a dot; None for all.
+    """
+    for part in Path(folder).glob(".*.part" if name is None else f".{glob.escape(name)}.*.part"):
         part.unlink(missing_ok=True)
 
 
@@ -61,7 +67,7 @@ def packer(path: Path, handle: IO[bytes]) -> AbstractContextManager[IO[bytes]]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Make a folder beside ``path``; on success it is renamed to ``path``, which must not hold anything yet.
+    """Make a folder beside ``path``; on success it is synced and renamed to ``path``, which must not hold anything yet.
 
     If the body raises, the folder is removed.
 
@@ -81,6 +87,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
     try:
         yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as written:
+                    os.fsync(written.fileno())
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o777 & ~umask)

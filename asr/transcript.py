@@ -175,13 +175,18 @@ class Transcript:
 
     @property
     def dialect_confidence(self) -> float | None:
-        """Probability of the most probable dialect; 0 where none can be told, None without a head."""
-        return max(self.dialect_scores.values(), default=0.0 if self.dialect == UNKNOWN else None)
+        """Probability of ``dialect`` by the head; None where it says nothing about that one.
+
+        Where the dialect is "unknown", it is that of the most probable one, and 0 where none can be told.
+        """
+        if self.dialect == UNKNOWN:
+            return max(self.dialect_scores.values(), default=0.0)
+        return self.dialect_scores.get(self.dialect or "")
 
     @property
     def p_question(self) -> float | None:
-        """Probability that the voice asks; None without a head, or where it cannot tell."""
-        return self.intonation_scores.get("question", 0.0) if self.intonation_scores else None
+        """Probability that the voice asks; None without a head that knows questions, or where it cannot tell."""
+        return self.intonation_scores.get("question")
 
     def utterances(self) -> tuple[Transcript, ...]:
         """Return one transcript for each segment, with times from its start: what was said in one breath.

@@ -3,7 +3,8 @@
 RECORDINGS is a manifest or a folder. Prints requests per second and the 95th percentile of their latency at 1, 4 and 16
 clients, the errors among them, how the server's memory grows over --total requests, and for live speech, played at the
 speed at which it was spoken, the seconds from the end of speech to its final text. A MODEL is served by `asr serve` on
-this machine, whose cores clients and server then share; of a server given by its URL the memory is not known.
+this machine, whose cores clients and server then share; of a server given by its URL the memory is not known. The exit
+code is 1 if a request failed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,6 +82,8 @@ def served(target: str, extra: list[str]) -> Iterator[tuple[str, int | None]]:
                 break
         else:
             raise SystemExit("".join(lines))
+        # A full pipe would stop the server.
+        threading.Thread(target=process.stderr.read, daemon=True).start()
         try:
             yield lines[-1].split()[-1], process.pid
         finally:
@@ -178,6 +182,7 @@ def main() -> None:
         parser.error(f"{given.recordings} has no recording of at most 30 s")
     bodies, seconds = [flac(one) for one in samples], [len(one) / SAMPLE_RATE for one in samples]
     print(f"{len(samples)} recordings of {np.mean(seconds):.1f} s on average")
+    errors = 0
     with served(given.target, given.serve.split()) as (url, process):
         asyncio.run(ask(url, bodies, seconds, 1, 10))  # the first ones load libraries
         print("| clients | requests a second | seconds of audio a second | 95th percentile, s | errors |")
@@ -186,6 +191,7 @@ def main() -> None:
             began = time.perf_counter()
             done = asyncio.run(ask(url, bodies, seconds, clients, given.requests))
             took = time.perf_counter() - began
+            errors += len(done.errors)
             print(
                 f"| {clients} | {len(done.latencies) / took:.2f} | {done.audio / took:.1f} | "
                 f"{p95(done.latencies):.2f} | {len(done.errors)} |",
@@ -204,12 +210,14 @@ def main() -> None:
             for part in (given.total // 2, given.total - given.total // 2):
                 done = asyncio.run(ask(url, bodies, seconds, MANY, part))
                 now = resident(process)
+                errors += len(done.errors)
                 print(
                     f"{part} requests more, {MANY} clients: {before:.0f} MB, then {now:.0f} MB; "
                     f"{len(done.errors)} errors",
                     flush=True,
                 )
                 before = now
+    sys.exit(1 if errors else 0)
 
 
 if __name__ == "__main__":

@@ -75,8 +75,8 @@ class Turn:
         self.line = line
         self.cuda = cuda
 
-    def wait(self) -> None:
-        """Say that all before this is done, and wait for the next turn."""
+    def wait(self, fragments: int = 0) -> None:
+        """Say that all before this is done, of how many fragments, and wait for the next turn."""
         if self.cuda:
             torch.cuda.synchronize()
         peak = (
@@ -84,7 +84,7 @@ class Turn:
             if self.cuda
             else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         )
-        self.line.send(peak)
+        self.line.send((peak, fragments))
         self.line.recv()
 
 
@@ -102,8 +102,8 @@ def train_ours(plan: Plan, line: Connection) -> None:
         def on_train_start(self) -> None:
             turn.wait()
 
-        def on_train_batch_end(self, *args: Any) -> None:
-            turn.wait()
+        def on_train_batch_end(self, outputs: Any, batch: Any, number: int) -> None:
+            turn.wait(batch.heard)
 
     run.TranscriptionTask = TakesTurns  # type: ignore[misc]
     loaded = load_checkpoint(plan.model)
@@ -153,10 +153,13 @@ def train_huggingface(plan: Plan, line: Connection) -> None:
         # The recipe's labels are all tokens but the first, which the model puts before them.
         examples.append({"input_features": features, "labels": [*label.tokens[1:], label.targets[-1]]})
 
-    def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        labels = [torch.tensor(row["labels"]) for row in rows]
+    rows: list[int] = []
+
+    def collate(batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        rows.append(len(batch))
+        labels = [torch.tensor(row["labels"]) for row in batch]
         return {
-            "input_features": torch.from_numpy(np.stack([row["input_features"] for row in rows])),
+            "input_features": torch.from_numpy(np.stack([row["input_features"] for row in batch])),
             "labels": torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100),
         }
 
@@ -165,14 +168,16 @@ def train_huggingface(plan: Plan, line: Connection) -> None:
             turn.wait()
 
         def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            turn.wait()
+            # The last batch of a pass may be smaller.
+            turn.wait(rows.pop(0))
 
+    size = round(len(examples) / (_WARM + plan.steps))
     with tempfile.TemporaryDirectory() as folder:
         trainer = transformers.Seq2SeqTrainer(
             model=as_huggingface(whisper),
             args=transformers.Seq2SeqTrainingArguments(
                 output_dir=folder,
-                per_device_train_batch_size=round(len(examples) / (_WARM + plan.steps)),
+                per_device_train_batch_size=size,
                 max_steps=_WARM + plan.steps,
                 learning_rate=1e-5,
                 warmup_steps=plan.warmup,
@@ -261,6 +266,7 @@ class Side:
 
     def __init__(self, target: Callable[[Plan, Connection], None], plan: Plan) -> None:
         self.seconds: list[float] = []
+        self.fragments: list[int] = []
         self.peak = 0
         self.line, other = multiprocessing.Pipe()
         self.process = multiprocessing.get_context("spawn").Process(target=target, args=(plan, other))
@@ -274,9 +280,10 @@ class Side:
         began = time.perf_counter()
         self._send(signal.SIGCONT)
         self.line.send(None)
-        self.peak = self.line.recv()
+        self.peak, fragments = self.line.recv()
         self._send(signal.SIGSTOP)
         self.seconds.append(time.perf_counter() - began)
+        self.fragments.append(fragments)
 
     def save(self) -> None:
         """Let it end its training, and save what it has learnt."""
@@ -328,7 +335,7 @@ def compare(given: argparse.Namespace, precision: str, folder: str) -> None:
     rates = {}
     for name, side in sides.items():
         took = side.seconds[_WARM:]
-        rates[name] = count / sum(took)
+        rates[name] = sum(side.fragments[_WARM:]) / sum(took)
         print(
             f"{name:>14}: {rates[name]:7.2f} fragments a second, {statistics.median(took):6.2f} s a step (median), "
             f"{side.peak / 2**30:5.2f} GiB at the most"

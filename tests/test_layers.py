@@ -11,7 +11,19 @@ PACKAGE = Path(__file__).parents[1] / "asr"
 
 # A module imports from the rows above it, from its own folder, and from what stands left of it in its own row.
 ROWS = (
-    ("errors", "files", "addresses", "lines", "jsonlines", "tables", "options", "fragment", "transcript", "text"),
+    (
+        "errors",
+        "files",
+        "sums",
+        "addresses",
+        "lines",
+        "jsonlines",
+        "tables",
+        "options",
+        "fragment",
+        "transcript",
+        "text",
+    ),
     (
         "audio",
         "writers",

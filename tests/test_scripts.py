@@ -353,6 +353,30 @@ def test_the_benchmark_of_adapters_measures_every_way(
     assert cells["soft"][:4] == cells["base alone"][:4]
 
 
+def test_the_benchmark_of_inference_measures_every_system(tmp_path: Path, dev: Path, tiny_checkpoint: Path) -> None:
+    systems = ["ours, ctranslate2", "ours, torch", "faster-whisper", "whisper.cpp"]
+    chosen = [word for system in systems for word in ("--system", system)]
+    given = ("--runs", "1", "--long-minutes", "0.02", "--output", "out", *chosen)
+    done = run(tmp_path, "benchmark_inference", str(tiny_checkpoint), str(dev), *given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert list(results) == ["fragments", "one long recording"]
+    for found in results.values():
+        assert list(found) == systems and all(one["seconds"] > 0 and one["peak_mib"] > 10 for one in found.values())
+    assert done.stdout.strip() == (tmp_path / "out/table.md").read_text().strip()
+    assert (tmp_path / "out/plot.png").stat().st_size > 1000
+
+
+def test_the_benchmark_of_training_trains_both(tmp_path: Path, corpus: Path, dev: Path, tiny_checkpoint: Path) -> None:
+    given = ("--model", str(tiny_checkpoint), "--batch-seconds", "1", "--steps", "2", "--precisions", "32-true")
+    done = run(tmp_path, "benchmark_training", str(corpus), *given, "--dev", str(dev))
+    assert done.returncode == 0, done.stdout + done.stderr
+    head, theirs, ours, ratio, *scores = done.stdout.splitlines()
+    assert head.startswith("32-true: 2 steps of ") and ratio.split()[0] == "ratio:" and float(ratio.split()[1]) > 0
+    assert "hugging face:" in theirs and "fragments a second" in ours
+    assert len(scores) == 2 and all(line.endswith("% on dev.jsonl") and " WER " in line for line in scores)
+
+
 def test_the_benchmark_of_manifests_measures_every_step(tmp_path: Path) -> None:
     done = run(tmp_path, "benchmark_manifests", "--rows", "200")
     assert done.returncode == 0, done.stderr

@@ -23,7 +23,7 @@ import numpy as np
 from asr.archive.blocks import Source
 from asr.archive.work import Mark, encoded, head
 from asr.errors import ConfigError
-from asr.files import atomic_write
+from asr.files import atomic_write, remove_parts
 
 # Read backwards at once, to find where the last whole line ends.
 _TAIL = 2**16
@@ -55,7 +55,11 @@ class Output:
             elif self._pending.exists():
                 self._file.truncate(json.loads(self._pending.read_text()))
             self._pending.unlink(missing_ok=True)
-            self._file.truncate(_whole_lines(self._file))
+            whole = _whole_lines(self._file)
+            if whole < self._size():
+                next(_lines(path))  # nothing is cut off that is no run's
+                self._file.truncate(whole)
+            remove_parts(path.parent, path.name)
         except BlockingIOError:
             self._file.close()
             raise ConfigError(f"another run is writing {path}; let it end, or name another file") from None

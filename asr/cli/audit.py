@@ -45,7 +45,8 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print the lines that the hashes cover.")] = False,
 ) -> None:
     """Print the entries, oldest first."""
-    from asr.privacy.record import open_record, sha256_of
+    from asr.privacy.record import open_record
+    from asr.sums import sha256_of
 
     wanted = None if manifest is None else sha256_of(manifest)
     for entry in open_record().entries():

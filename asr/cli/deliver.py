@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def deliver(
-    events: Annotated[Path, typer.Argument(help="Utterance events, JSON lines (.jsonl, .jsonl.gz).")],
+    events: Annotated[
+        Path,
+        typer.Argument(help="Utterance events, JSON lines (.jsonl, .jsonl.gz), such as `asr understand` writes them."),
+    ],
     to: Annotated[str, typer.Option(help="The receiver, such as https://intents.example/events.")],
     outbox: Annotated[Path, typer.Option(help="Where events wait; one file for each receiver, made if there is none.")],
     dead_letters: Annotated[
@@ -38,7 +41,7 @@ def deliver(
     """
     from asr.intent.adapters import webhook
     from asr.intent.dispatch import Dispatcher
-    from asr.intent.event import read_event
+    from asr.intent.event import BESIDE, read_event
     from asr.intent.post import Post
     from asr.privacy.record import open_record
 
@@ -54,6 +57,7 @@ def deliver(
             if isinstance(item, ManifestError):
                 faults.add(item)
                 continue
+            item = {key: value for key, value in item.items() if key not in BESIDE}
             try:
                 read_event(item)
             except AsrError as error:

@@ -143,7 +143,8 @@ def sweep(
     from asr.model.checkpoint import load_checkpoint, save_checkpoint
     from asr.model.interpolate import interpolate as between
     from asr.privacy.consent import ConsentCheck, ask
-    from asr.privacy.record import open_record, sha256_of
+    from asr.privacy.record import open_record
+    from asr.sums import sha256_of
     from asr.training.card import note_verdict
 
     consent = None if without_consent_check else ConsentCheck("training")
@@ -236,7 +237,8 @@ def calibrate(
     from asr.inference.transcriber import Transcriber
     from asr.model.checkpoint import load_checkpoint, save_checkpoint
     from asr.privacy.consent import ConsentCheck, ask
-    from asr.privacy.record import open_record, sha256_of
+    from asr.privacy.record import open_record
+    from asr.sums import sha256_of
 
     consent = None if without_consent_check else ConsentCheck("training")
     refused = ask(manifests, consent)

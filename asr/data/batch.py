@@ -111,10 +111,11 @@ class Batch:
         names = ("audio", "num_samples", "margin", "tokens", "targets", "contours", "fragments")
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
-        """Return the batch with its tensors on a device."""
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch with its tensors on a device; a copy from pinned memory does not wait for its end."""
         names = ("audio", "num_samples", "margin", "tokens", "targets", "contours")
-        return replace(self, **{name: getattr(self, name).to(device, non_blocking=non_blocking) for name in names})
+        there = torch.device(device).type != "cpu"
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=there) for name in names})
 
     def pin_memory(self) -> Batch:
         """Return the batch in memory from which copies to a GPU run beside the computation."""

@@ -30,10 +30,10 @@ import soundfile
 from asr.addresses import Packed, digest_of
 from asr.audio import SAMPLE_RATE, load_audio
 from asr.errors import AsrError, AudioError, ManifestError
-from asr.files import atomic_write
+from asr.files import atomic_write, remove_parts
 from asr.fragment import Fragment, read_numbered, write_manifest
 from asr.privacy.consent import ConsentCheck
-from asr.privacy.record import sha256_of
+from asr.sums import sha256_of, write_sums
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +122,8 @@ def pack(
     _check_folder(folder)
     work = folder / _WORK
     work.mkdir(parents=True, exist_ok=True)
+    remove_parts(folder)
+    remove_parts(work)
     count, broken = _deal(manifests, work, shard_size, seed, consent)
     jobs_of = [(number, folder) for number in range(count)]
     shards: list[Shard] = []
@@ -171,6 +173,13 @@ def _deal(
     usable = ((place, item) for place, item in _read(manifests, consent) if isinstance(item, Fragment))
     speaker: tuple[str | None, ...] = ()
     drawn = 0
+
+    def deal() -> None:
+        for shard, lines in waiting.items():
+            with (work / f"{shard:06d}.lines").open("a", encoding="utf-8") as handle:
+                handle.writelines(lines)
+        waiting.clear()
+
     for number, (place, fragment) in enumerate(usable, 1):
         digest = hashlib.sha256(json.dumps([seed, fragment.id]).encode()).digest()
         before, speaker = speaker, (fragment.speaker, fragment.conversation, fragment.language)
@@ -178,11 +187,9 @@ def _deal(
             drawn = int.from_bytes(digest[1:8], "big")
         line = json.dumps([drawn, number, place, fragment.to_dict()]) + "\n"
         waiting.setdefault(drawn % shards, []).append(line)
-        if number % _DEALT == 0 or number == count:
-            for shard, lines in waiting.items():
-                with (work / f"{shard:06d}.lines").open("a", encoding="utf-8") as handle:
-                    handle.writelines(lines)
-            waiting.clear()
+        if number % _DEALT == 0:
+            deal()
+    deal()
     return shards, broken
 
 
@@ -348,9 +355,11 @@ def _finish(folder: Path, shards: Sequence[Shard]) -> None:
     for old in (folder / _SHARDS).iterdir():
         if f"{_SHARDS}/{old.name}" not in sums:
             old.unlink()
+    for half in folder.glob(".*.jsonl"):  # of a process that was killed
+        half.unlink()
     for told in work.iterdir():
-        if told.suffix == ".lines" or int(told.stem) >= len(shards):
+        if told.is_dir():
+            shutil.rmtree(told)
+        elif told.suffix == ".lines" or int(told.stem) >= len(shards):
             told.unlink()
-    with atomic_write(folder / SUMS) as handle:
-        for name, digest in {MANIFEST: sha256_of(folder / MANIFEST), **sums}.items():
-            handle.write(f"{digest}  {name}\n")
+    write_sums(folder, {MANIFEST: sha256_of(folder / MANIFEST), **sums})

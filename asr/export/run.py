@@ -17,6 +17,7 @@ from asr.export.targets import TOLERANCE, Quantization, Target
 from asr.files import atomic_folder
 from asr.fragment import Fragment
 from asr.model.checkpoint import Checkpoint, save_checkpoint
+from asr.sums import sha256_of, write_sums
 
 OPENAI_MODEL = "model.pt"
 """Name of the file in the folder of an export for openai-whisper."""
@@ -63,6 +64,7 @@ def export(
     """
     with atomic_folder(output) as folder:
         _write(checkpoint, target, folder, quantization)
+        write_sums(folder, {file.name: sha256_of(file) for file in sorted(folder.iterdir())})
         if fragments is None:
             return None
         comparison = compare(

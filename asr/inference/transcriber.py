@@ -43,7 +43,7 @@ from asr.model.features import MAX_SAMPLES
 from asr.model.heads import HEAD_NAMES, Fusion, HeadName, HeadSpec
 from asr.model.network import Encoded
 from asr.prosody import FRAME_RATE, emphasised, final_contour, prominence, track
-from asr.transcript import Punctuation, Segment, Transcript, Word
+from asr.transcript import UNKNOWN, Punctuation, Segment, Transcript, Word
 
 # All else that `DecodeOptions.tag` can be is a tag.
 _TAG_MODES = ("auto", "given", "never")
@@ -344,7 +344,7 @@ class Transcriber:
                 taken = self._adapters(clips, told)
                 encoded = self._adapted(features, encoded, taken)
                 kinds = [
-                    (language, self._serves(language, clip), self._tag(clip, answered))
+                    (language, self._serves(language, clip, answered), self._tag(clip, answered))
                     for language, clip, answered in zip(languages, clips, told, strict=True)
                 ]
                 for kind in sorted(set(kinds)):
@@ -459,15 +459,25 @@ class Transcriber:
         chance = fusion.p_question(words, voice)
         return Punctuation("?" if chance >= fusion.threshold else ".", chance, float(expit(words)), voice)
 
-    def _serves(self, language: str, clip: Clip) -> bool:
-        """Whether there is a lexicon, and it serves the clip."""
-        return self.lexicon is not None and self.lexicon.serves(language, clip.dialect)
+    def _serves(self, language: str, clip: Clip, answered: dict[HeadName, Answer]) -> bool:
+        """Whether there is a lexicon, and it serves the clip: the dialect that is given, or else surely heard.
+
+        What a head hears that does not know the lexicon's dialect says nothing.
+        """
+        lexicon, dialect = self.lexicon, clip.dialect
+        if lexicon is None:
+            return False
+        if dialect is None and "dialect" in self.heads:
+            heard = _heard_dialect(answered)
+            if heard != UNKNOWN and any(lexicon.serves(language, label) for label in self.heads["dialect"].labels):
+                dialect = heard
+        return lexicon.serves(language, dialect)
 
     def _tag(self, clip: Clip, answered: dict[HeadName, Answer]) -> str:
         """The dialect that the decoder is told of a clip, as it was taught it; empty for none."""
         given = clip.dialect
         # Where the head is not sure, it says "unknown", which is no tag.
-        heard = answered["dialect"].label if "dialect" in answered else None
+        heard = _heard_dialect(answered)
         mode = self.options.tag
         tag = {"auto": given or heard, "given": given, "never": None}.get(mode, mode)
         return self._tags.get((tag or "").lower(), "")
@@ -530,6 +540,11 @@ def _weighed(words: tuple[Word, ...], samples: Samples) -> tuple[Word, ...]:
     if scores is None:
         return words
     return tuple(replace(word, prominence=score) for word, score in zip(words, scores, strict=True))
+
+
+def _heard_dialect(answered: dict[HeadName, Answer]) -> str | None:
+    """What the head says, which may be "unknown"; None without a head."""
+    return answered["dialect"].label if "dialect" in answered else None
 
 
 def _transcript(

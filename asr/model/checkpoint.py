@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import whisper
+from torch import nn
 
 from asr.errors import CheckpointError, WeightsError
 from asr.files import atomic_write
@@ -22,6 +23,7 @@ from asr.model.adapt import has_adapters, merge_adapters
 from asr.model.companion import COMPANION, read_companion
 from asr.model.info import Checkpoint, CheckpointInfo, info_of, read_info
 from asr.model.network import DialectWhisper
+from asr.sums import check_model
 from asr.weights import load_base_model
 from asr.weights.openai import HEADS_ENTRY, OWN_ENTRY, read_openai
 from asr.weights.state import build_model
@@ -39,7 +41,11 @@ def save_checkpoint(model: DialectWhisper, info: CheckpointInfo, path: str | Pat
             written; an older file at ``path`` stays as it was.
     """
     if has_adapters(model):
-        model = copy.deepcopy(model)
+        # Copied in the computer's memory: that of a GPU may not hold the weights twice.
+        own = {
+            id(one): nn.Parameter(one.detach().to("cpu", copy=True), one.requires_grad) for one in model.parameters()
+        }
+        model = copy.deepcopy(model, own).cpu()
         merge_adapters(model)
     weights = {
         name: tensor.detach().to("cpu", torch.float16).contiguous()
@@ -105,6 +111,8 @@ def load_checkpoint(name_or_path: str | Path, device: str | torch.device = "cpu"
         WeightsError: If a named base model is found nowhere, or a folder holds none.
     """
     name, path = str(name_or_path), Path(name_or_path).expanduser()
+    if name not in whisper.available_models() and path.is_dir():
+        check_model(path)
     if name in whisper.available_models():
         model, info = DialectWhisper(load_base_model(name)), CheckpointInfo(base_model=name)
     elif (path / COMPANION).is_file():

@@ -27,7 +27,8 @@ from asr.files import atomic_write
 from asr.privacy.mute import mute
 from asr.privacy.plan import Deed, Left, Plan, Planner, remains
 from asr.privacy.tombstones import Tombstones
-from asr.privacy.traces import Survey, sha256_of
+from asr.privacy.traces import Survey
+from asr.sums import sha256_of
 
 if TYPE_CHECKING:
     from asr.privacy.record import Entry, Record

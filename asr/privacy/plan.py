@@ -19,7 +19,8 @@ from asr.errors import AsrError
 from asr.privacy.facts import facts_in, is_list, open_bytes
 from asr.privacy.strip import Stripper, is_text
 from asr.privacy.timed import CUES
-from asr.privacy.traces import Names, Span, Survey, Traces, sha256_of, walk
+from asr.privacy.traces import Names, Span, Survey, Traces, walk
+from asr.sums import sha256_of
 
 # fmt: off
 # What is made of a recording and named after it: transcripts, labels, pictures, features.

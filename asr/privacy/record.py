@@ -32,6 +32,7 @@ from sqlalchemy.pool import NullPool
 
 from asr.errors import ConfigError, RecordError
 from asr.jsonlines import read_objects
+from asr.sums import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,6 @@ GENESIS = "0" * 64
 _PATIENCE = 60.0
 # Entries read at once.
 _PAGE = 1000
-_BLOCK = 1 << 20
 
 _METADATA = MetaData()
 _ENTRIES = Table(
@@ -426,15 +426,6 @@ def mark(manifest: Path) -> ManifestMark:
     # First, because it says what is wrong with a manifest that is none.
     fragments = sum(isinstance(item, dict) for _, item in read_objects(manifest))
     return ManifestMark(name=manifest.name, sha256=sha256_of(manifest), fragments=fragments)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _canonical(data: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import defaultdict
@@ -19,6 +18,7 @@ from asr.addresses import is_stored, parse_packed
 from asr.errors import AsrError, ConfigError
 from asr.exporters.label_studio import copy_stem
 from asr.privacy.facts import Fact, facts_in, is_list
+from asr.sums import sha256_of
 
 Span = tuple[float, float | None]
 
@@ -73,15 +73,6 @@ def overlaps(start: float, end: float | None, spans: Iterable[Span]) -> bool:
         > TOLERANCE
         for since, until in spans
     )
-
-
-def sha256_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with Path(path).open("rb") as handle:
-        digest = hashlib.sha256()
-        while block := handle.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class AnyOf:

@@ -11,14 +11,16 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import numpy as np
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from asr.audio import BLOCK_SECONDS, SAMPLE_RATE, Samples, load_audio, probe
+from asr.audio import BLOCK_SECONDS, SAMPLE_RATE, Samples, probe, stream_audio
 from asr.errors import AsrError, AudioError, ConfigError
 from asr.inference.speech import SpeechOptions
 from asr.inference.transcriber import Transcriber
@@ -120,8 +122,7 @@ class Server:
             if asked.stream:
                 # What is wrong with the whole shows before the answer begins.
                 first = await anext(parts, None)
-                events = self._events(parts, first, stack.pop_all())
-                return StreamingResponse(events, media_type="text/event-stream")
+                return _Events(self._events(parts, first), stack.pop_all())
             transcript = self._whole(samples, asked.wish, [part async for part in parts])
             body, kind = answer(transcript, asked.form, asked.wish.words, asked.segments)
             return Response(body, media_type=kind)
@@ -241,10 +242,8 @@ class Server:
             return parts[0][1]
         return self._hearing.joined(wish, len(samples) / SAMPLE_RATE, parts)
 
-    async def _events(
-        self, parts: AsyncGenerator[Part, None], first: Part | None, stack: ExitStack
-    ) -> AsyncGenerator[str, None]:
-        """OpenAI's events: a delta for each segment, and the whole; the place is held until the end."""
+    async def _events(self, parts: AsyncGenerator[Part, None], first: Part | None) -> AsyncGenerator[str, None]:
+        """OpenAI's events: a delta for each segment, and the whole."""
         told: list[str] = []
 
         def deltas(part: Part) -> str:
@@ -256,29 +255,51 @@ class Server:
             told.extend(texts)
             return "".join(events)
 
-        with stack:
-            try:
-                if first is not None:
-                    yield deltas(first)
-                async for part in parts:
-                    yield deltas(part)
-            except (AsrError, RuntimeError) as error:
-                message = str(error) if isinstance(error, AsrError) else "the server has failed; its log says where"
-                yield event(Refusal(500, message).to_dict())
-                return
-            yield event({"type": "transcript.text.done", "text": " ".join(told)})
+        try:
+            if first is not None:
+                yield deltas(first)
+            async for part in parts:
+                yield deltas(part)
+        except (AsrError, RuntimeError) as error:
+            message = str(error) if isinstance(error, AsrError) else "the server has failed; its log says where"
+            yield event(Refusal(500, message).to_dict())
+            return
+        yield event({"type": "transcript.text.done", "text": " ".join(told)})
 
     async def _decoded(self, request: Request, recording: bytes, place: Place) -> Samples:
         """The samples [N] of a recording that is not too long, by its header and in truth."""
         seconds = (await _unless_gone(request, self._threads.submit(probe, recording))).duration
         most = self.limits.audio_seconds
         if seconds > most:
-            raise Refusal(
-                413, f"the recording lasts {seconds:.1f} s; at most {most:g} s are taken: cut it", param="file"
-            )
+            raise _too_long(f"{seconds:.1f} s", most)
         place.hold(len(recording) + round(4 * SAMPLE_RATE * seconds))
-        # A header may promise less than there is: no more is decoded than it says.
-        return await _unless_gone(request, self._threads.submit(load_audio, recording, 0.0, seconds))
+        return await _unless_gone(request, self._threads.submit(_load, recording, most))
+
+
+class _Events(StreamingResponse):
+    """An answer in events; however it ends, what the request held is given back."""
+
+    def __init__(self, events: AsyncGenerator[str, None], held: ExitStack) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await super().__call__(scope, receive, send)
+
+
+def _load(recording: bytes, most: float) -> Samples:
+    """All samples [N] of a recording, of which a header may promise less than there is."""
+    buffer = bytearray()
+    for block in stream_audio(recording):
+        buffer += block.tobytes()
+        if len(buffer) > 4 * round(SAMPLE_RATE * most):
+            raise _too_long("longer than its header says", most)
+    return np.frombuffer(buffer, np.float32)
+
+
+def _too_long(found: str, most: float) -> Refusal:
+    return Refusal(413, f"the recording lasts {found}; at most {most:g} s are taken: cut it", param="file")
 
 
 def create_app(

@@ -25,7 +25,7 @@ from asr.model.checkpoint import CheckpointInfo, save_checkpoint, write_torch
 from asr.training.task import TranscriptionTask
 
 STATE = "last.state"
-STATE_VERSION = 3
+STATE_VERSION = 4
 _VERSION_ENTRY = "state_version"
 # How a training ends that was asked to and has saved its state: "temporary failure, try again" (sysexits.h).
 STOPPED = 75
@@ -59,11 +59,11 @@ class AtomicCheckpointIO(CheckpointIO):
         """Read the state.
 
         Raises:
-            CheckpointError: It is missing, damaged or of a newer version.
+            CheckpointError: It is missing, damaged or of another version.
         """
         with reading_state(path):
             state: dict[str, Any] = torch.load(path, map_location=map_location or "cpu", weights_only=True)
-        return upgraded(state, path)
+        return of_this_version(state, path)
 
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a file."""
@@ -88,34 +88,20 @@ def reading_state(path: str | Path) -> Iterator[None]:
         ) from error
 
 
-def upgraded(state: dict[str, Any], path: str | Path) -> dict[str, Any]:
-    """Return a state as this version of the package writes it.
+def of_this_version(state: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """Return a state, if this version of the package wrote it: another one draws other fragments after it.
 
     Raises:
-        CheckpointError: It is of a newer version.
+        CheckpointError: Another version wrote it.
     """
     version = state.get(_VERSION_ENTRY, 1)
-    if version > STATE_VERSION:
+    if version != STATE_VERSION:
         raise CheckpointError(
-            f"{path} has state version {version}, this version of the package reads up to {STATE_VERSION}; upgrade "
-            "dialect-asr"
+            f"{path} has state version {version}, and this version of the package goes on from {STATE_VERSION} alone, "
+            "because fragments come in another order; go on with the package that began the run, or start a new one "
+            f"from the checkpoint beside it with model.name={Path(path).with_name('last.pt')}"
         )
-    for upgrade in _UPGRADES[version - 1 :]:
-        state = upgrade(state)
     return state
-
-
-def _upgraded_from_1(state: dict[str, Any]) -> dict[str, Any]:
-    """Version 1 counted no unreadable recordings and knew no hashes of its manifests."""
-    return state | {_VERSION_ENTRY: 2, "fragments": {"drawn": 0, "missed": 0}}
-
-
-def _upgraded_from_2(state: dict[str, Any]) -> dict[str, Any]:
-    """Version 2 counted no seconds of speech and divided no batches."""
-    return state | {_VERSION_ENTRY: 3, "fragments": state["fragments"] | {"heard": 0.0}, "parts": {}}
-
-
-_UPGRADES = (_upgraded_from_1, _upgraded_from_2)
 
 
 class Checkpoints(lightning.Callback):

@@ -67,7 +67,10 @@ class JsonLinesLogger(Logger):
 
 
 def _before(line: bytes, step: int) -> bool:
-    logged = json.loads(line)["step"]
+    try:
+        logged = json.loads(line)["step"]
+    except ValueError:  # a full disk has cut it short
+        return False
     return logged is None or logged < step
 
 

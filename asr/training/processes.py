@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from asr.errors import ConfigError
-from asr.training.checkpoints import reading_state, upgraded
+from asr.training.checkpoints import of_this_version, reading_state
 
 # lightning looks every five seconds, and kills without a word.
 _LOOK = 0.2
@@ -64,7 +64,7 @@ class _ShardedStrategy(ModelParallelStrategy):
         """
         with reading_state(checkpoint_path):
             state = super().load_checkpoint(checkpoint_path, weights_only=True)
-        return upgraded(state, checkpoint_path)
+        return of_this_version(state, checkpoint_path)
 
 
 def lost_process(error: RuntimeError) -> bool:

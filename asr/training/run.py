@@ -191,20 +191,14 @@ class FragmentData(lightning.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the training stream, and what the order of the stream depends on."""
-        return asdict(self.position) | {"manifests": self._hashes, "joined": self.data.joined}
+        return asdict(self.position) | {"manifests": self._hashes}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go to a place in the training stream.
 
         Raises:
             ManifestError: A manifest has changed since, so that the place is another one.
-            TrainingError: It is a place in a stream of an older version.
         """
-        if state_dict.get("joined") != self.data.joined:
-            raise TrainingError(
-                "the run was begun by an older version, which put fragments in another order; go on with that one, or "
-                "start a new run from the run's last.pt"
-            )
         # By their order: a copy from object storage lies in the run's folder, and that may have been moved.
         before = state_dict.get("manifests", {}).values()
         for (manifest, now), then in zip(self._hashes.items(), before, strict=False):
@@ -235,8 +229,12 @@ class _TimedLoader(DataLoader[Batch]):
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Let the training process alone hear Ctrl-C, which a terminal sends to all: it still needs batches then."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let the training process alone hear what a terminal or a cluster sends to all: it still needs batches then.
+
+    SIGTERM is not among it: by that the training process itself ends its workers.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _DevelopmentDraws:

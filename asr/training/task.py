@@ -338,8 +338,8 @@ class TranscriptionTask(lightning.LightningModule):
             what, names = ("loss", broken) if broken else ("gradient", self._step)
             raise TrainingError(
                 f"the {what} is not finite in step {self.global_step}, with the fragments "
-                f"{', '.join(map(repr, names))}; the weights are still those before it: look at these fragments, or go "
-                "on from an earlier checkpoint with a lower learning rate"
+                f"{', '.join(map(repr, names))}; nothing was learnt from it, and what was saved before it is "
+                "kept: look at these fragments, or go on from an earlier checkpoint with a lower learning rate"
             )
         self._step, self._broken = [], []
 

@@ -21,8 +21,8 @@ else
     trainer=ddp trainer.devices=4 trainer.nodes=2)
 fi
 
-# One process per GPU; where one is gone, srun ends the others.
-srun --kill-on-bad-exit=1 python scripts/train.py "${WHAT[@]}"
+# One process per GPU; where one is gone, srun ends the others two minutes later: time to end by themselves, and with 75.
+srun --kill-on-bad-exit=0 --wait=120 python scripts/train.py "${WHAT[@]}"
 CODE=$?
 # 75: stopped and saved. The job keeps its number, so it finds its run again.
 if [ $CODE -eq 75 ]; then

@@ -63,3 +63,21 @@ def test_a_file_of_something_else_is_left_as_it_is(tmp_path: Path) -> None:
 def test_one_run_at_a_time(tmp_path: Path) -> None:
     with Output(tmp_path / "x.jsonl"), pytest.raises(ConfigError, match="another run is writing"):
         Output(tmp_path / "x.jsonl")
+
+
+@pytest.mark.parametrize("content", [b'{"mine": 1}', b"a diary\nof two lines, the last without an end"])
+def test_a_file_of_something_else_without_an_end_of_line_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="something else than transcripts"):
+        Output(path)
+    assert path.read_bytes() == content
+
+
+def test_what_a_kill_left_beside_it_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "x[1].jsonl"
+    left, others = tmp_path / ".x[1].jsonl.previous.a1.part", tmp_path / ".x1.jsonl.block.b2.part"
+    for file in (left, others):
+        file.touch()
+    with Output(path):
+        assert not left.exists() and others.exists()

@@ -15,7 +15,7 @@ from asr.addresses import Packed
 from asr.audio import load_audio, probe
 from asr.audio.packed import read_packed
 from asr.errors import AudioError
-from asr.privacy.record import sha256_of
+from asr.sums import sha256_of
 
 
 @pytest.fixture

@@ -141,3 +141,12 @@ def test_an_interruption_ends_with_130(events: Path, receiver: Receiver, monkeyp
 
     monkeypatch.setattr("asr.intent.dispatch.Dispatcher.run", interrupted)
     assert run(events, receiver.url)[0] == 130
+
+
+def test_what_understanding_writes_beside_an_event_stays_here(events: Path, receiver: Receiver) -> None:
+    lines = [event | {"intent": {"name": "travel"}, "needs": {"need": None}} for event in EVENTS]
+    events.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    code, out, _ = run(events, receiver.url)
+    assert code == 0 and out.startswith("5 delivered")
+    assert sorted(event["id"] for event in receiver.taken) == [event["id"] for event in EVENTS]
+    assert all(event == EVENTS[int(event["id"][1:])] for event in receiver.taken)

@@ -13,7 +13,8 @@ import asr.addresses
 from asr.cli import app
 from asr.data.fetch import fetched
 from asr.fragment import read_manifest, write_manifest
-from asr.privacy.record import open_record, sha256_of
+from asr.privacy.record import open_record
+from asr.sums import sha256_of
 
 _WORDS = ["red", "green", "blue", "brown", "white", "black", "pink", "grey", "orange", "purple", "yellow", "violet"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import soundfile
 from typer.testing import CliRunner
 
 from asr.cli import app
+from asr.export.run import export
+from asr.model.checkpoint import load_checkpoint
 
 SOON = 60.0
 
@@ -109,6 +112,29 @@ def test_a_folder_with_a_missing_file_is_refused_at_start(tmp_path: Path) -> Non
     (tmp_path / "model" / "config.json").write_text("{}")
     code, said = refused(tmp_path / "model")
     assert code == 1 and "model" in said
+
+
+@pytest.fixture
+def exported(tiny_checkpoint: Path, tmp_path: Path) -> Path:
+    export(load_checkpoint(tiny_checkpoint), "ctranslate2", tmp_path / "exported", None)
+    return tmp_path / "exported"
+
+
+@pytest.mark.parametrize(
+    "name", ["model.bin", "dialect_asr.safetensors", "config.json", "vocabulary.json", "tokenizer.json"]
+)
+@pytest.mark.parametrize("damage", ["gone", "one bit"])
+def test_an_export_with_a_missing_or_damaged_file_is_refused_at_start(
+    exported: Path, tmp_path: Path, name: str, damage: str
+) -> None:
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).unlink()
+    if damage == "one bit":
+        (folder / name).write_bytes(content)
+    code, said = refused(folder)
+    assert code == 1 and name in said and ("is missing" if damage == "gone" else "is damaged") in said
 
 
 @pytest.mark.parametrize(

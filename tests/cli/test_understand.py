@@ -16,6 +16,7 @@ from asr import Transcriber
 from asr.cli import app
 from asr.errors import AsrError
 from asr.fragment import Fragment
+from asr.intent.event import BESIDE, read_event
 from asr.intent.training import Example, IntentOptions, train_intent_model
 from asr.privacy.record import open_record
 from asr.transcript import Transcript
@@ -72,6 +73,7 @@ def test_a_recording_becomes_a_line(manifest: Path, intents: Path, tiny_checkpoi
     (line,) = map(json.loads, out.splitlines())
     assert line["version"] == 1 and set(line["intent"]) >= {"name", "confidence", "in_scope"}
     assert "needs" not in line
+    read_event({key: value for key, value in line.items() if key not in BESIDE})
     assert not Path(open_record().place).exists()
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +218,28 @@ packing.pack([Path(sys.argv[1])], Path(sys.argv[2]), shard_size=1, consent=None)
     found = pack([corpus], folder, shard_size=1, consent=None)
     assert found.made == 11 - kept
     assert sums(folder) == sums(tmp_path / "whole")
+
+
+def test_what_a_kill_leaves_is_swept_away(corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "packed"
+    pack([corpus], folder, shard_size=1, consent=ASKED)
+    whole = sums(folder)
+    left = [folder / ".000019.jsonl", folder / ".fragments.jsonl.a.part", folder / ".work/.000000.json.b.part"]
+    for path in left:
+        path.write_text("half")
+    (folder / ".work/000019/shards").mkdir(parents=True)
+    pack([corpus], folder, shard_size=1, consent=ASKED)
+    assert sums(folder) == whole
+    assert not any(path.exists() for path in [*left, folder / ".work/000019"])
+
+
+def test_a_corpus_that_shrinks_while_it_is_dealt_loses_nothing_more(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, passes = asr.data.pack._read, iter((5, 3))  # what the first pass counts, and what the second finds
+    monkeypatch.setattr(asr.data.pack, "_read", lambda *given: islice(read(*given), next(passes)))
+    pack([corpus], tmp_path / "packed", shard_size=2, consent=ASKED)
+    assert len(list(read_manifest(tmp_path / "packed" / "fragments.jsonl"))) == 3
 
 
 def dealt_of(work: Path, shards: int) -> list[Fragment]:

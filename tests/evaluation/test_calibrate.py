@@ -26,7 +26,8 @@ from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoin
 from asr.model.heads import HeadSpec
 from asr.model.interpolate import interpolate
 from asr.model.network import DialectWhisper
-from asr.privacy.record import open_record, sha256_of
+from asr.privacy.record import open_record
+from asr.sums import sha256_of
 from asr.transcript import Transcript
 
 

@@ -14,6 +14,7 @@ import torch
 from soxr import resample
 
 from asr import Transcriber
+from asr.expressions import Entry, Lexicon
 from asr.importers.espeak import ESPEAK_SAMPLE_RATE, speak
 from asr.inference.decoding import DecodeOptions
 from asr.inference.engines.pytorch import TorchEngine
@@ -37,6 +38,20 @@ def transcriber(model: DialectWhisper) -> Transcriber:
     return Transcriber(
         Checkpoint(model.eval(), CheckpointInfo("tiny")), options=DecodeOptions(max_tokens=4), speech=None
     )
+
+
+def test_a_lexicon_serves_the_dialect_that_is_surely_heard(transcriber: Transcriber, voice: Voice) -> None:
+    def annotated(lexicon: str, given: str | None = None) -> bool:
+        transcriber.lexicon = Lexicon(lexicon, (Entry("drache", "pluie", ""),))
+        return transcriber.transcribe(voice(1.0), language="fr", dialect=given).text_standard is not None
+
+    heard = transcriber.transcribe(voice(1.0), language="fr").dialect
+    other = "fr-FR" if heard == "fr-CA" else "fr-CA"
+    assert annotated(str(heard)) and not annotated(other)
+    assert annotated(other, given=other)
+    assert annotated("fr-BE")  # of which the head knows nothing
+    demand(transcriber, "dialect", 1.1)
+    assert transcriber.transcribe(voice(1.0), language="fr").dialect == UNKNOWN and annotated(other)
 
 
 def demand(transcriber: Transcriber, name: str, threshold: float) -> None:

@@ -87,3 +87,11 @@ def test_a_transcriber_understands_what_it_transcribes(model: DialectWhisper, in
     understood = transcriber.understand(samples, intents, language="en")
     assert understood.transcript == transcriber.transcribe(samples, language="en")
     assert understood.intent == intents.predict(understood.event)
+
+
+def test_personal_data_is_told_where_it_is_looked_for(intents: IntentModel) -> None:
+    text = "my number is 514 555 0199"
+    (found,) = understand(heard(text), intents).event.pii or ()
+    assert "514" in text[found.start : found.end]
+    assert understand(heard("play jazz"), intents).event.pii == ()
+    assert understand(heard("toca jazz", language="es"), intents).event.pii is None

@@ -18,7 +18,7 @@ from asr.model.network import DialectWhisper
 from asr.privacy import erase as module
 from asr.privacy.erase import Erasure, Training, erase, plan_erasure, resume
 from asr.privacy.tombstones import Tombstones
-from asr.privacy.traces import sha256_of
+from asr.sums import sha256_of
 
 Run = Callable[..., Erasure]
 

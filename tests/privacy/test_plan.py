@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from asr.privacy.plan import Plan, Planner, remains
-from asr.privacy.traces import Survey, sha256_of
+from asr.privacy.traces import Survey
+from asr.sums import sha256_of
 
 THEM = "speaker-k3v7"
 

@@ -21,11 +21,12 @@ import soundfile
 from prometheus_client.parser import text_string_to_metric_families
 
 from asr import Transcriber
-from asr.audio import load_audio
+from asr.audio import AudioInfo, load_audio
 from asr.inference.transcriber import Transcriber as TranscriberClass
 from asr.intent.event import read_event
 from asr.intent.model import IntentModel
 from asr.intent.training import Example, IntentOptions, train_intent_model
+from asr.server import app
 from asr.server.limits import Limits
 
 PATH = "/v1/audio/transcriptions"
@@ -230,6 +231,15 @@ def test_openai_s_client_knows_our_errors(serve: Any, recording: bytes) -> None:
         asking.create(file=("a.flac", flac(np.zeros(96000))), model="tiny")
     assert large.value.status_code == long.value.status_code == 413
     assert asking.create(file=("a.wav", recording), model="tiny")
+
+
+def test_a_header_that_promises_less_than_there_is(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "probe", lambda _: AudioInfo(duration=1.0, sample_rate=16000, channels=1))
+    url = serve(limits=Limits(audio_seconds=5))
+    whole = post(url, flac(np.zeros(64000)), response_format="verbose_json")
+    assert whole.json()["duration"] == 4.0
+    longer = post(url, flac(np.zeros(96000)))
+    assert longer.status_code == 413 and "longer than its header says; at most 5 s" in longer.json()["error"]["message"]
 
 
 def test_what_an_utterance_asks_for(serve: Any, recording: bytes) -> None:

@@ -30,6 +30,7 @@ from asr.model.companion import COMPANION, read_companion
 from asr.model.features import MAX_SAMPLES
 from asr.model.network import Encoded
 from asr.prosody import FRAME_RATE
+from asr.sums import check_model
 from asr.transcript import Hypothesis, Word
 
 _MODEL = "model.bin"
@@ -71,6 +72,7 @@ class CTranslate2Engine:
             import ctranslate2
         except ImportError:
             raise MissingExtraError("the engine ctranslate2 needs: pip install 'dialect-asr[engine]'") from None
+        check_model(folder)
         checkpoint = read_companion(folder / COMPANION)
         checkpoint.model.to(device)
         if self._bf16(device):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ class JsonLines:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Appending is one write at the file's end, whoever else has it open.
         self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        self._lock = threading.Lock()  # a dispatcher's workers share it
         size = os.fstat(self._file).st_size
         self._torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
 
@@ -45,11 +47,12 @@ class JsonLines:
             line = json.dumps(event, ensure_ascii=False, allow_nan=False).encode() + b"\n"
         except (TypeError, ValueError) as error:
             raise AsrError("an event holds what JSON cannot; make it with event_of") from error
-        left = b"\n" + line if self._torn else line
-        self._torn = True
-        while left:
-            left = left[os.write(self._file, left) :]
-        self._torn = False
+        with self._lock:
+            left = b"\n" + line if self._torn else line
+            self._torn = True
+            while left:
+                left = left[os.write(self._file, left) :]
+            self._torn = False
         os.fsync(self._file)
 
     def close(self) -> None:

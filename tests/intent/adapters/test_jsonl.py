@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from threading import Thread
 
@@ -43,6 +44,28 @@ def test_a_line_that_was_cut_short_spoils_no_other(tmp_path: Path, said: Utteran
         sink(said.to_dict(), said.id)
     broken, whole = (row for _, row in read_objects(path))
     assert isinstance(broken, AsrError) and isinstance(whole, dict) and whole["id"] == said.id
+
+
+def test_several_threads_share_one_sink(tmp_path: Path, said: UtteranceEvent, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, real = tmp_path / "events.jsonl", os.write
+
+    def slow(file: int, data: bytes) -> int:
+        count = real(file, data[: len(data) // 2 + 1])
+        time.sleep(0.001)
+        return count
+
+    monkeypatch.setattr(os, "write", slow)
+    with JsonLines(path) as sink:
+        threads = [
+            Thread(target=lambda: [sink(said.to_dict(), said.id) for _ in range(20)])  # type: ignore[func-returns-value]
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    lines = path.read_text("utf-8").splitlines()
+    assert len(lines) == 80 and all(read_event(json.loads(line)) == said for line in lines)
 
 
 def test_a_full_disk_is_told_and_the_next_line_is_whole(
