@@ -142,6 +142,7 @@ def train_huggingface(plan: Plan, line: Connection) -> None:
     transformers.logging.disable_progress_bar()
     turn = Turn(line, plan.cuda)
     loaded = load_checkpoint(plan.model)
+    loaded.model.window = "padded"
     whisper = loaded.model.whisper
     labeller = Labeller(whisper)
     extractor = transformers.WhisperFeatureExtractor(feature_size=whisper.dims.n_mels)
