@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -224,6 +225,11 @@ def test_no_number_is_no_reason_to_lose_an_utterance() -> None:
     event = event_of(odd)
     assert event.quality is not None and event.quality.no_speech_prob is None
     assert (event.words[0].confidence, event.words[0].prominence, event.dialect_confidence) == (None, None, None)
+
+
+def test_the_published_schema_is_this_one() -> None:
+    published = Path(__file__).parents[2] / "datasets" / "intents" / "event.schema.json"
+    assert json.loads(published.read_text("utf-8")) == event_schema(), "asr schema --event --output it"
 
 
 def test_the_schema_accepts_what_is_written_and_nothing_else() -> None:
