@@ -220,6 +220,7 @@ def _train(
         base_model=loaded.info.base_model,
         dialects=loaded.info.dialects | dialects,
         tags=tuple(sorted({*loaded.info.tags, *told})),
+        joined=loaded.info.joined if config.adapter.mode == "heads_only" else config.data.joined > 0,
         training_config=plain(replace(config, data=given.data)),
         manifests={name: sha256_of(Path(path)) for name, path in zip(given.data.train, config.data.train, strict=True)},
     )

@@ -81,7 +81,7 @@ def test_a_run_and_what_its_checkpoint_says(config: TrainConfig, corpus: Path, t
     assert (info.base_model, info.window, info.margin) == ("tiny-random", "tight", 0.3)
     # Those of the corpus beside those that the base knew already.
     assert info.dialects == {"de-AT": "de", "en-GB": "en", "fr-CA": "fr"}
-    assert info.tags == ("de-AT",)
+    assert info.tags == ("de-AT",) and info.joined
     assert info.manifests == {str(corpus): hashlib.sha256(corpus.read_bytes()).hexdigest()}
     assert info.training_config == plain(config)
     assert yaml.safe_load((tmp_path / "run/config.yaml").read_text("utf-8")) == plain(config)
@@ -93,7 +93,9 @@ def test_a_run_and_what_its_checkpoint_says(config: TrainConfig, corpus: Path, t
 def test_a_checkpoint_knows_which_dialects_were_told(config: TrainConfig, mode: Any, expected: tuple[str, ...]) -> None:
     heads = HeadOptions(dialect=1.0)
     told = replace(config, data=replace(config.data, tags=0.5), adapter=AdapterConfig(mode), heads=heads)
-    assert load_checkpoint(run_training(told)).info.tags == expected
+    info = load_checkpoint(run_training(told)).info
+    # Nor does it hear longer windows than its base, which was not taught to.
+    assert info.tags == expected and info.joined == (mode == "full")
 
 
 def test_the_seed_decides_everything(config: TrainConfig, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def run(script: str, folder: Path, resumed: bool, name: str) -> list[str]:
     (folder / "bin").mkdir()
     for program, body in {
         "python": f'printf "%s\\n" "$@" > {folder}/given; exit 75',
-        "srun": 'shift; exec "$@"',
+        "srun": 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"',
         "scontrol": f'echo "$@" > {folder}/scontrol',
     }.items():
         (folder / "bin" / program).write_text(f"#!/bin/bash\n{body}\n")

@@ -36,7 +36,7 @@ from asr.inference.punctuation import has_words, punctuated
 from asr.inference.speech import SpeechOptions
 from asr.inference.stitch import Assembly
 from asr.inference.understanding import Understanding, understand
-from asr.inference.windows import WINDOWS
+from asr.inference.windows import WindowOptions, options_for
 from asr.intent.model import IntentModel
 from asr.model.checkpoint import Checkpoint
 from asr.model.features import MAX_SAMPLES
@@ -250,7 +250,7 @@ class Transcriber:
     ) -> Iterator[tuple[int, Transcript | AsrError]]:
         """Yield results with the number of their item, in the order in which they are ready."""
 
-        options = WINDOWS[self._model.window]
+        options = self.window_options
 
         def load(numbered: tuple[int, Audio | AsrError]) -> Iterator[tuple[int, Clip | End | AsrError]]:
             number, item = numbered
@@ -290,6 +290,11 @@ class Transcriber:
                     yield from assembly.add(heard)
             for heard in overlap.rest():
                 yield from assembly.add(heard)
+
+    @property
+    def window_options(self) -> WindowOptions:
+        """How recordings are cut for the model."""
+        return options_for(self._model.window, self.checkpoint.info.joined)
 
     def _window_samples(self, clip: Clip) -> int:
         """Samples that the encoder sees for a clip."""

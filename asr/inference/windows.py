@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -42,12 +43,20 @@ class WindowOptions:
             raise ConfigError(f"the pause that is joined over must be 0 s or more, found {self.pause}")
 
 
-# What a padded model hears costs 30 s, whatever it is, so as much as possible is put into them. A tight one was taught
-# fragments, and stops after one: it is given what is said in one breath.
-WINDOWS = {
-    "padded": WindowOptions(longest=30.0, pause=float("inf")),
-    "tight": WindowOptions(longest=15.0, pause=0.5),
-}
+# What a padded model hears costs 30 s, whatever it is, so as much as possible is put into them.
+PADDED = WindowOptions(longest=30.0, pause=float("inf"))
+# A tight one that was taught single fragments stops after one: it is given what is said in one breath. On nineteen
+# minutes joined of fragments, 30 s and pauses of 4 s took such a model from 21.5 to 27.0 % WER.
+BREATHS = WindowOptions(longest=15.0, pause=0.5)
+# One that was taught joined fragments hears a sentence better beside the others: there from 16.3 to 14.6 %.
+JOINED = WindowOptions(longest=30.0, pause=3.0)
+
+
+def options_for(kind: Literal["padded", "tight"], joined: bool) -> WindowOptions:
+    """How recordings are cut for a model that hears in such a window, and was taught joined fragments or was not."""
+    if kind == "padded":
+        return PADDED
+    return JOINED if joined else BREATHS
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class CheckpointInfo:
         manifests: SHA-256 of every training manifest, by its name in the configuration.
         alignment_heads: (layer, head) pairs used for word times; filled in when it is saved.
         heads: What each head answers; filled in when it is saved.
+        joined: Whether it learnt text from joined fragments too, and so goes on after a sentence.
         words: What words' probabilities are worth (`asr calibrate`); None leaves them as the decoder has them.
         format_version: Version of this entry.
     """
@@ -64,6 +65,7 @@ class CheckpointInfo:
     manifests: dict[str, str] = field(default_factory=dict)
     alignment_heads: list[list[int]] = field(default_factory=list)
     heads: dict[str, HeadSpec] = field(default_factory=dict)
+    joined: bool = False
     words: WordConfidence | None = None
     format_version: int = FORMAT_VERSION
 

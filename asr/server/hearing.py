@@ -11,7 +11,7 @@ from asr.errors import AsrError
 from asr.inference.clips import End
 from asr.inference.stitch import stitched
 from asr.inference.transcriber import Transcriber
-from asr.inference.windows import WINDOWS, WindowOptions
+from asr.inference.windows import WindowOptions
 from asr.server.queue import Samples, Wish
 from asr.transcript import Transcript
 
@@ -45,7 +45,7 @@ class Hearing:
     @property
     def windows(self) -> WindowOptions:
         """How a recording is cut for the model."""
-        return WINDOWS[self._transcriber.checkpoint.info.window]
+        return self._transcriber.window_options
 
     def joined(self, wish: Wish, duration: float, parts: Sequence[tuple[float, Transcript]]) -> Transcript:
         """One transcript of a recording's parts, each with its start.

@@ -15,13 +15,13 @@ from asr.errors import AudioError, ManifestError
 from asr.fragment import Fragment
 from asr.inference.clips import Audio, Clip, End, read_clips
 from asr.inference.speech import SpeechOptions
-from asr.inference.windows import WINDOWS
+from asr.inference.windows import BREATHS
 
 Samples = npt.NDArray[np.float32]
 
 
 def read(item: Audio, speech: SpeechOptions | None = SpeechOptions()) -> tuple[list[Clip], End]:  # noqa: B008
-    *clips, end = read_clips(3, item, None, None, "fr".__eq__, WINDOWS["tight"], speech)
+    *clips, end = read_clips(3, item, None, None, "fr".__eq__, BREATHS, speech)
     assert all(isinstance(clip, Clip) and (clip.number, clip.id) == (3, end.id) for clip in clips)
     assert isinstance(end, End)
     return clips, end  # type: ignore[return-value]
@@ -84,7 +84,7 @@ def test_faults_are_named_at_the_start_or_where_they_are(talk: Path, tmp_path: P
     samples = load_audio(talk)
     samples[-1] = np.nan
     soundfile.write(tmp_path / "nan.wav", samples, 16000, subtype="FLOAT")
-    found = read_clips(0, tmp_path / "nan.wav", None, None, "fr".__eq__, WINDOWS["tight"], SpeechOptions())
+    found = read_clips(0, tmp_path / "nan.wav", None, None, "fr".__eq__, BREATHS, SpeechOptions())
     assert isinstance(next(found), Clip)
     with pytest.raises(AudioError, match=r"nan.wav holds a NaN or infinite sample at 50.000 s"):
         list(found)

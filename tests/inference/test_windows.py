@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from asr.errors import ConfigError
 from asr.inference import windows as module
 from asr.inference.speech import FRAME, SpeechOptions, Stretches
-from asr.inference.windows import WINDOWS, Cutter, WindowOptions, windows
+from asr.inference.windows import BREATHS, JOINED, PADDED, Cutter, WindowOptions, options_for, windows
 
 Span = tuple[int, int]
 SECOND = 16000 / FRAME
@@ -106,11 +106,16 @@ def test_a_window_is_told_as_soon_as_nothing_can_be_joined() -> None:
     assert cutter.needed == 36 - 2
 
 
-@pytest.mark.parametrize("kind", WINDOWS)
-def test_a_cutter_holds_no_more_than_it_may_need(kind: str) -> None:
+def test_what_was_taught_single_fragments_is_given_what_is_said_in_one_breath() -> None:
+    assert options_for("tight", joined=False) == BREATHS and options_for("tight", joined=True) == JOINED
+    assert options_for("padded", joined=False) == options_for("padded", joined=True) == PADDED
+
+
+@pytest.mark.parametrize("options", [PADDED, BREATHS, JOINED])
+def test_a_cutter_holds_no_more_than_it_may_need(options: WindowOptions) -> None:
     random = np.random.default_rng(0)
     for chances in (random.random(20000), np.repeat(random.random(400), 50), np.zeros(20000), np.ones(20000)):
-        cutter = Cutter(WINDOWS[kind], SpeechOptions())
+        cutter = Cutter(options, SpeechOptions())
         for frame, chance in enumerate(chances):
             list(cutter.step(float(chance)))
             # What is joined, and speech that goes on behind it.
@@ -162,7 +167,7 @@ def test_memory_does_not_grow_with_the_recording(monkeypatch: pytest.MonkeyPatch
 
     def peak(minutes: int) -> int:
         tracemalloc.start()
-        assert sum(len(one.samples) for one in windows(blocks(minutes), WINDOWS["padded"], SpeechOptions())) > 0
+        assert sum(len(one.samples) for one in windows(blocks(minutes), PADDED, SpeechOptions())) > 0
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
@@ -171,8 +176,8 @@ def test_memory_does_not_grow_with_the_recording(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_recording_without_speech_has_no_window() -> None:
-    assert list(windows([np.zeros(160000, np.float32)] * 6, WINDOWS["padded"], SpeechOptions())) == []
-    assert list(windows([], WINDOWS["padded"], SpeechOptions())) == []
+    assert list(windows([np.zeros(160000, np.float32)] * 6, PADDED, SpeechOptions())) == []
+    assert list(windows([], PADDED, SpeechOptions())) == []
 
 
 @pytest.mark.parametrize("options", [(1.9, 0.0), (30.1, 0.0), (float("nan"), 0.0), (15.0, -0.1), (15.0, float("nan"))])

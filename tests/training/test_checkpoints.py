@@ -152,7 +152,7 @@ def test_when_a_state_is_saved(checkpoints: Make, task: TranscriptionTask) -> No
     assert [step for step, _ in trainer.saved] == [3, 9]
 
 
-STATE = {"state_dict": {"weight": torch.arange(1000.0)}, "epoch": 3, "offsets": (1, 2)}
+STATE = {"state_version": STATE_VERSION, "state_dict": {"weight": torch.arange(1000.0)}, "epoch": 3, "offsets": (1, 2)}
 
 
 def test_a_state_comes_back(tmp_path: Path) -> None:
@@ -207,12 +207,14 @@ def test_a_damaged_state_is_a_sentence(tmp_path: Path, damage: str) -> None:
     assert not (tmp_path / "was here").exists()
 
 
-@pytest.mark.parametrize("version", [{}, {"state_version": STATE_VERSION - 1}, {"state_version": STATE_VERSION + 1}])
-def test_states_of_other_versions(tmp_path: Path, version: dict[str, int]) -> None:
+@pytest.mark.parametrize("version", [1, STATE_VERSION - 1, STATE_VERSION + 1])
+def test_states_of_other_versions(tmp_path: Path, version: int) -> None:
     io, path = AtomicCheckpointIO(), tmp_path / "last.state"
-    torch.save(STATE | version, path)  # the first version bore no number
-    found = version.get("state_version", 1)
-    with pytest.raises(CheckpointError, match=rf"has state version {found}, .* or start a new one .*last.pt"):
+    state = STATE | {"state_version": version}
+    if version == 1:  # it bore no number
+        del state["state_version"]
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match=rf"has state version {version}, .* or start a new one .*last.pt"):
         io.load_checkpoint(path)
 
 
