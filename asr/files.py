@@ -51,7 +51,7 @@ def remove_parts(folder: str | Path, name: str | None = None) -> None:
 
     Args:
         folder: Where.
-        name: Only of the files whose names begin with this and a dot; None for all.
+        name: Only of the file of that name; None for all.
     """
     for part in Path(folder).glob(".*.part" if name is None else f".{glob.escape(name)}.*.part"):
         part.unlink(missing_ok=True)

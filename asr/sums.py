@@ -44,7 +44,8 @@ def check_model(folder: Path) -> None:
     if not (folder / SUMS).is_file():
         return
     for number, line in enumerate((folder / SUMS).read_text("utf-8", "replace").splitlines(), start=1):
-        digest, _, name = line.partition("  ")
+        digest, _, name = line.partition(" ")
+        name = name[1:]  # after a space, or a star for what is binary
         if not name:
             raise CheckpointError(f"{folder / SUMS}, line {number}, is damaged; export the checkpoint again")
         if not (folder / name).is_file():

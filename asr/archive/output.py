@@ -59,7 +59,8 @@ class Output:
             if whole < self._size():
                 next(_lines(path))  # nothing is cut off that is no run's
                 self._file.truncate(whole)
-            remove_parts(path.parent, path.name)
+            for beside in (self._previous, self._pending):
+                remove_parts(path.parent, beside.name)
         except BlockingIOError:
             self._file.close()
             raise ConfigError(f"another run is writing {path}; let it end, or name another file") from None
