@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from whisper.model import ModelDimensions, Whisper
 
 from asr.errors import WeightsError
@@ -65,6 +67,19 @@ def dims_of(state: Mapping[str, Tensor], audio_heads: int, text_heads: int, sour
         raise WeightsError(f"{source} is no Whisper model: its tensors have other shapes") from None
 
 
+# What torch's layers begin with, whole and in its parts.
+_FILLS = (nn.init.kaiming_uniform_, nn.init.uniform_, nn.init.normal_, Tensor.uniform_, Tensor.normal_)
+
+
+class _Unfilled(TorchFunctionMode):
+    """Gives new weights no random values, in this thread: they are loaded next, and half of the time would go there."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _FILLS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def build_model(weights: Weights, source: object) -> Whisper:
     """Make a float32 model of weights.
 
@@ -84,7 +99,8 @@ def build_model(weights: Weights, source: object) -> Whisper:
     for width, count in zip((seen.n_audio_state, seen.n_text_state), heads, strict=True):
         if count < 1 or width % count:
             raise WeightsError(f"{source} contradicts itself: width {width} cannot be split into {count} heads")
-    model = Whisper(weights.dims)
+    with _Unfilled():
+        model = Whisper(weights.dims)
     try:
         model.load_state_dict(dict(weights.state))
     except RuntimeError as error:

@@ -32,6 +32,13 @@ def test_any_float_type_becomes_float32(dtype: torch.dtype, tiny: Whisper, state
         assert tensor.dtype == torch.float32 and torch.equal(tensor, stored[name].float())
 
 
+def test_no_random_numbers_are_drawn_for_weights_that_are_loaded(tiny: Whisper, state: dict[str, Tensor]) -> None:
+    before = torch.get_rng_state()
+    build_model(Weights(tiny.dims, state), "here")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.nn.Linear(2, 2).weight.any()  # elsewhere they are
+
+
 def test_sizes_that_the_tensors_do_not_have(tiny: Whisper, state: dict[str, Tensor]) -> None:
     # Were the sizes believed, this would ask for terabytes.
     with pytest.raises(WeightsError, match=r"here contradicts itself.*n_vocab 1000000000000 but 300"):
