@@ -179,6 +179,25 @@ def test_two_processes_make_one_run(tiny_checkpoint: Path, corpus: Path, tmp_pat
     assert steps(folder / "log.jsonl") == [0, 1]
 
 
+def test_torchrun_starts_two_processes(tiny_checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
+    given = [f"data.train={corpus}", f"model.name={tiny_checkpoint}", *QUICK, "run=mine", "data.workers=0"]
+    size = ["trainer.max_steps=2", "trainer.devices=2", "trainer.strategy=ddp"]
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launched, *command("train", *given, *size)[1:]],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert steps(tmp_path / "mine/log.jsonl") == [0, 1]
+    (part,) = read_card(tmp_path / "mine")["parts"]
+    assert part["status"] == "finished"
+
+
 def test_evaluate_and_transcribe(tiny_checkpoint: Path, dev: Path, tmp_path: Path) -> None:
     done = run(
         tmp_path,
