@@ -98,7 +98,7 @@ def _log_refused(path: Path, figures: dict[str, float]) -> None:
     for _, row in read_objects(path) if path.is_file() else ():
         if isinstance(row, dict) and any(name.startswith("refused/") for name in row):
             told = {name: value for name, value in row.items() if name.startswith("refused/")}
-    if figures != told:
+    if figures and figures != told:
         JsonLinesLogger(path).log_metrics(figures)
 
 
@@ -148,7 +148,7 @@ def _tracked(config: TrainConfig, folder: Path) -> Iterator[tuple[list[MlflowRun
 
 
 def _without_places(table: Any) -> Any:
-    """What may leave the machine of a configuration: files by their names alone, for folders tell whose they are."""
+    """A configuration as MLflow lists it: files by their names alone, for folders tell whose they are."""
     if isinstance(table, dict):
         return {name: _without_places(value) for name, value in table.items() if name != "why"}
     if isinstance(table, list):

@@ -33,7 +33,7 @@ from asr.errors import AsrError, AudioError, ManifestError
 from asr.files import atomic_write, remove_parts
 from asr.fragment import Fragment, read_numbered, write_manifest
 from asr.privacy.consent import ConsentCheck
-from asr.sums import sha256_of, write_sums
+from asr.sums import SUMS, sha256_of, write_sums
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _TOGETHER = 16
 _DEALT = 20_000
 # Where the work lies that is not finished, or tells what is.
 _WORK = ".work"
-MANIFEST, SUMS = "fragments.jsonl", "SHA256SUMS"
+MANIFEST = "fragments.jsonl"
 # lhotse takes whatever lies beside shards for one.
 _SHARDS = "shards"
 _SOUND = ".flac"

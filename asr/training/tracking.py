@@ -1,7 +1,8 @@
 """A run's figures and its card in MLflow, beside the run's own log.
 
 What is sent: the configuration, the figures that the log holds, and the card. No text, no audio path and no speaker is
-among them, and no name of the user. A server that stops to answer stops no training.
+among them. The card has the configuration as it is: the folders in it may name the user. A server that stops to answer
+stops no training.
 """
 
 from __future__ import annotations
