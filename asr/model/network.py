@@ -8,6 +8,7 @@ S tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, cast
@@ -15,6 +16,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 from whisper.audio import SAMPLE_RATE
 from whisper.model import MultiHeadAttention, ResidualAttentionBlock, Whisper
@@ -24,6 +26,10 @@ from asr.model.heads import Head, HeadSpec
 from asr.model.mixture import Mixture, project
 
 Window = Literal["padded", "tight"]
+
+# All of torch's attention but cuDNN's, which torch takes first on a Hopper GPU and plans anew for every length that it
+# meets; of batches of speech hardly two have the same.
+_ANY_LENGTH = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 # Encoder frames up to which attention on a CPU in bf16 is learnt as matrices: ten seconds.
 _SHORT = 512
@@ -259,8 +265,13 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = Non
     if _multiplies_faster(query, key, causal):
         mixed = _multiplied(query, key, value, mask)
     else:
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+        with _backends(query):
+            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
     return mixed.transpose(1, 2).flatten(start_dim=2)
+
+
+def _backends(query: Tensor) -> AbstractContextManager[None]:
+    return sdpa_kernel(_ANY_LENGTH) if query.is_cuda else nullcontext()
 
 
 def _multiplies_faster(query: Tensor, key: Tensor, causal: bool) -> bool:

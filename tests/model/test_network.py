@@ -261,6 +261,18 @@ def test_half_precision_decodes_what_it_encoded(tight: DialectWhisper) -> None:
     assert functional.cosine_similarity(logits.flatten(), expected.flatten(), 0) > 0.99
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_attention_on_a_gpu_is_not_planned_for_every_length() -> None:
+    query, key, value = (random(2, 8, 41, 64, seed=seed).cuda().bfloat16().requires_grad_() for seed in range(3))
+    mask = (torch.arange(41) < torch.tensor([[41], [30]]))[:, None, None].cuda()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        network._attend(query, key, value, mask).sum().backward()
+        network._attend(query, key, value, causal=True).sum().backward()
+    names = [event.key for event in seen.key_averages() if "attention" in event.key]
+    assert names and not any("cudnn" in name for name in names)
+
+
 def test_attention_as_matrices_is_attention() -> None:
     """What a CPU learns with in bf16, against torch's own, forward and backward, with frames that are not there."""
     torch.manual_seed(0)
