@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import joblib
 import lightning
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, TQDMProgressBar
@@ -47,6 +48,9 @@ from asr.training.task import OptimOptions, TranscriptionTask
 
 log = logging.getLogger(__name__)
 
+# Processes that load audio beside one GPU: more compete for the disk.
+_MOST_WORKERS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class DataOptions:
@@ -58,7 +62,8 @@ class DataOptions:
         dev: Manifests on which loss and WER are measured; they choose the checkpoint.
         batch_seconds: Most seconds of audio in a batch, padding included; a longer fragment is a batch of its own. What
             a device cannot hold of it at once is learnt in parts.
-        workers: Processes that load audio; 0 loads in the training process.
+        workers: Processes that load audio; 0 loads in the training process. ``auto`` is one where the cores themselves
+            learn, and beside a GPU as many as there are cores for, up to eight: one alone would let it wait.
         joined: Share of the fragments that are joined with others of their speaker to long examples, where speakers are
             known; without any the model forgets that there is more than one sentence.
         unreadable: Share of the fragments drawn whose recordings may be unreadable: each is named in the log and left
@@ -69,7 +74,7 @@ class DataOptions:
     weights: tuple[float, ...] = ()
     dev: tuple[str, ...] = ()
     batch_seconds: Annotated[float, Field(gt=0)] = 80.0
-    workers: Annotated[int, Field(ge=0)] = 1
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     joined: Annotated[float, Field(ge=0, le=1)] = 0.0
     unreadable: Annotated[float, Field(ge=0, le=1)] = 0.05
 
@@ -125,6 +130,7 @@ class FragmentData(lightning.LightningDataModule):
         labeller: Makes the labels.
         seed: Of order and draws.
         consent: What is asked of the fragments; None was told to ask nothing.
+        workers: Processes that load audio.
     """
 
     def __init__(
@@ -134,6 +140,7 @@ class FragmentData(lightning.LightningDataModule):
         labeller: Labeller,
         seed: int,
         consent: ConsentCheck | None = FOR_TRAINING,
+        workers: int = 0,
     ) -> None:
         super().__init__()
         self.data = data
@@ -141,6 +148,7 @@ class FragmentData(lightning.LightningDataModule):
         self.labeller = labeller
         self.seed = seed
         self.consent = consent
+        self.workers = workers
         self.position = Position()
         self._hashes = {manifest: order_hash(manifest) for manifest in data.train}
         self.waits: deque[float] = deque([0.0])
@@ -179,9 +187,9 @@ class FragmentData(lightning.LightningDataModule):
             BatchLoader(self.labeller, options),
             sampler=draws,
             batch_size=None,
-            num_workers=self.data.workers,
+            num_workers=self.workers,
             # A fork would copy the locks of torch's threads as they are.
-            multiprocessing_context="forkserver" if self.data.workers else None,
+            multiprocessing_context="forkserver" if self.workers else None,
             worker_init_fn=_ignore_interrupts,
             pin_memory=torch.cuda.is_available(),
         )
@@ -288,6 +296,17 @@ def with_precision(options: TrainerOptions) -> TrainerOptions:
     return chosen
 
 
+def workers_for(data: DataOptions, trainer: TrainerOptions) -> int:
+    """How many processes load audio; results do not depend on it."""
+    if data.workers != "auto":
+        return data.workers
+    if trainer.accelerator == "cpu" or not torch.cuda.is_available():
+        return 1
+    cores: int = joblib.cpu_count()  # as a container's limit has it
+    # Each of a machine's training processes needs a core of its own.
+    return max(1, min(_MOST_WORKERS, cores // trainer.devices - 1))
+
+
 class _StayStopped(lightning.Callback):
     """Ends a run that goes on from where patience had ended it: lightning forgets that it had to stop."""
 
@@ -366,7 +385,7 @@ def train(
     model.train()
     model.gradient_checkpointing = trainer.gradient_checkpointing
     checkpoints = Checkpoints(folder / "checkpoints", info, trainer.keep_best, trainer.save_every, trainer.monitor)
-    loaders = FragmentData(data, batch, Labeller(model.whisper), seed, consent)
+    loaders = FragmentData(data, batch, Labeller(model.whisper), seed, consent, workers_for(data, trainer))
     logger = JsonLinesLogger(folder / "log.jsonl")
     # What changes when a step or a validation ends stands before what saves it.
     callbacks: list[lightning.Callback] = [

@@ -26,7 +26,7 @@ from asr.fragment import read_manifest, write_manifest
 from asr.model.checkpoint import load_checkpoint
 from asr.training.checkpoints import STATE_VERSION, TrainingStopped
 from asr.training.heads import HeadOptions
-from asr.training.run import TrainerOptions, with_precision
+from asr.training.run import DataOptions, TrainerOptions, with_precision, workers_for
 from asr.training.task import TranscriptionTask
 from asr.weights.openai import HEADS_ENTRY, OWN_ENTRY
 
@@ -276,6 +276,20 @@ def test_workers_change_nothing(run: Run, tmp_path: Path) -> None:
     run(tmp_path / "none", max_steps=3)
     run(tmp_path / "two", max_steps=3, workers=2)
     assert_same_end(tmp_path / "none", tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "gpus", "cores", "workers"),
+    [("cpu", 1, 64, 1), ("auto", 0, 64, 1), ("auto", 1, 16, 8), ("gpu", 4, 16, 3), ("gpu", 8, 8, 1)],
+)
+def test_as_many_workers_as_there_are_cores_for(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, gpus: int, cores: int, workers: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    trainer = TrainerOptions(accelerator=accelerator, devices=max(1, gpus))
+    assert workers_for(DataOptions(("made-up",)), trainer) == workers
+    assert workers_for(DataOptions(("made-up",), workers=0), trainer) == 0
 
 
 @pytest.mark.parametrize("workers", [0, 1])
