@@ -16,6 +16,7 @@ from whisper.decoding import (
     DecodingResult,
     DecodingTask,
     Inference,
+    LogitFilter,
     MaximumLikelihoodRanker,
     TokenDecoder,
 )
@@ -26,6 +27,7 @@ from asr.expressions import BIAS
 from asr.inference.bias import ExpressionBias, FusedDecoder
 from asr.inference.fallback import Fallback
 from asr.model.network import DecoderCache, DialectWhisper, Encoded
+from asr.prosody import FRAME_RATE
 from asr.transcript import Hypothesis
 
 # What a fragment's transcript has beside its words, and more tokens than anyone says in a second.
@@ -40,7 +42,7 @@ class DecodeOptions:
     Attributes:
         beam_size: None decodes greedily.
         prompt: Text put before the transcript, in the slot Whisper keeps for it.
-        max_tokens: Most tokens of one fragment; None is Whisper's own limit, half the text context.
+        max_tokens: Most tokens of one fragment, if what can be said in its time (`sayable_tokens`) is not fewer.
         bias: Natural-log bonus of every token of an expression, where there is a lexicon; 0 leads to none.
         tag: Which dialect the decoder is told, if its checkpoint was taught that one's tag: ``auto``, the one that is
             given, or else the one that a head hears and is sure of; ``given``, the former alone; ``never``, none; or
@@ -100,7 +102,7 @@ class DecodeOptions:
 def sayable_tokens(model: DialectWhisper, seconds: float) -> int:
     """Tokens that no speech of such a length exceeds, within Whisper's own limit.
 
-    A model that does not know its window finds no end; what it goes on with is of no use to anyone who only scores it.
+    A model that does not know its window, or a dialect well enough, may find no end and repeat itself up to that limit.
     """
     most: int = model.whisper.dims.n_text_ctx // 2
     return min(_FIXED_TOKENS + round(_TOKENS_PER_SECOND * seconds), most)
@@ -125,6 +127,29 @@ class _MaskedInference(Inference):  # type: ignore[misc]  # whisper ships no typ
 
     def cleanup_caching(self) -> None:
         self.cache = DecoderCache()
+
+
+class _Ends(LogitFilter):  # type: ignore[misc]  # whisper ships no types
+    """Lets a text end where it has as many tokens as it may.
+
+    Args:
+        most: Tokens of each row, [B].
+        begin: Tokens before the text.
+        end: The end token.
+    """
+
+    def __init__(self, most: Tensor, begin: int, end: int) -> None:
+        self._most = most
+        self._fewest = int(most.min())
+        self._begin = begin
+        self._end = end
+
+    def apply(self, logits: Tensor, tokens: Tensor) -> None:
+        written = tokens.shape[1] - self._begin
+        if written >= self._fewest:
+            rows = self._most <= written
+            logits[rows] = -torch.inf
+            logits[rows, self._end] = 0.0
 
 
 class _Found(MaximumLikelihoodRanker):  # type: ignore[misc]  # whisper ships no types
@@ -160,9 +185,16 @@ class _FragmentDecoding(DecodingTask):  # type: ignore[misc]  # whisper ships no
     decoder: TokenDecoder
 
     def __init__(
-        self, model: DialectWhisper, encoded: Encoded, options: DecodingOptions, bias: ExpressionBias | None
+        self,
+        model: DialectWhisper,
+        encoded: Encoded,
+        options: DecodingOptions,
+        bias: ExpressionBias | None,
+        most: list[int],
     ) -> None:
         super().__init__(model.whisper, options)
+        rows = torch.tensor(most, device=model.device).repeat_interleave(self.n_group)
+        self.logit_filters.append(_Ends(rows, self.sample_begin, self.tokenizer.eot))
         self.inference = _MaskedInference(model, encoded, self.n_group)
         if isinstance(self.decoder, BeamSearchDecoder):
             self.decoder.inference = self.inference
@@ -202,6 +234,8 @@ def decode(
         of the tokens alone, without a bonus.
     """
     options = options or DecodeOptions()
+    limit = options.max_tokens or model.whisper.dims.n_text_ctx // 2
+    most = [min(limit, sayable_tokens(model, frames / FRAME_RATE)) for frames in encoded.num_frames.tolist()]
     task = _FragmentDecoding(
         model,
         encoded,
@@ -210,11 +244,12 @@ def decode(
             beam_size=options.beam_size,
             temperature=options.temperature,
             prompt=options.with_tag(tag),
-            sample_len=options.max_tokens,
+            sample_len=max(most),
             without_timestamps=True,
             fp16=False,
         ),
         bias,
+        most,
     )
     # What is drawn is the same in every run, and leaves the caller's random numbers as they are.
     with torch.random.fork_rng([model.device] if model.device.type == "cuda" else [], enabled=options.temperature > 0):
@@ -226,11 +261,11 @@ def decode(
             **vars(result)
             | {
                 "text": _text_alone(result.tokens, task),
-                "avg_logprob": result.avg_logprob - _bonus(result.tokens, task, bias) / (len(result.tokens) + 1),
-                "hypotheses": _hypotheses(found, task, bias, options.n_best) if options.n_best > 1 else (),
+                "avg_logprob": result.avg_logprob - _bonus(result.tokens, task, bias, own) / (len(result.tokens) + 1),
+                "hypotheses": _hypotheses(found, task, bias, own, options.n_best) if options.n_best > 1 else (),
             }
         )
-        for result, found in zip(results, task.found.rows, strict=True)
+        for result, found, own in zip(results, task.found.rows, most, strict=True)
     ]
 
 
@@ -239,21 +274,21 @@ def _text_alone(tokens: list[int], task: _FragmentDecoding) -> str:
     return str(task.tokenizer.decode([token for token in tokens if token < task.tokenizer.eot]).strip())
 
 
-def _bonus(tokens: list[int], task: _FragmentDecoding, bias: ExpressionBias | None) -> float:
-    """What a text has gained of the bias."""
+def _bonus(tokens: list[int], task: _FragmentDecoding, bias: ExpressionBias | None, most: int) -> float:
+    """What a text has gained of the bias; where it was ended, the end gained nothing."""
     if bias is None:
         return 0.0
-    ended = len(tokens) < task.sample_len
+    ended = len(tokens) < most
     return bias.bonus([*tokens, task.tokenizer.eot] if ended else tokens)
 
 
 def _hypotheses(
-    found: list[tuple[list[int], float]], task: _FragmentDecoding, bias: ExpressionBias | None, count: int
+    found: list[tuple[list[int], float]], task: _FragmentDecoding, bias: ExpressionBias | None, most: int, count: int
 ) -> tuple[Hypothesis, ...]:
     """The first different texts of a row."""
     different: dict[str, float] = {}
     for tokens, total in found:
-        different.setdefault(_text_alone(tokens, task), total - _bonus(tokens, task, bias))
+        different.setdefault(_text_alone(tokens, task), total - _bonus(tokens, task, bias, most))
     return tuple(Hypothesis(text, total) for text, total in list(different.items())[:count])
 
 

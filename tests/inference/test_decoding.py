@@ -47,6 +47,21 @@ def test_what_can_be_said_grows_with_the_time_up_to_whispers_limit(model: Dialec
     assert [sayable_tokens(model, seconds) for seconds in (0.0, 0.5, 5.0, 30.0)] == [16, 22, 76, 224]
 
 
+@pytest.mark.parametrize("beam_size", [None, 3])
+@torch.inference_mode()
+def test_nobody_says_more_than_can_be_said_in_the_time(model: DialectWhisper, beam_size: int | None) -> None:
+    model.window = "tight"
+    found = decode(model, encode(model, clips()), "de", DecodeOptions(beam_size=beam_size))
+    most = [16 + round(12 * (round(100 * (seconds + model.margin)) // 2 / 50)) for seconds in SECONDS]
+    # A random model hardly ever ends by itself.
+    assert [len(result.tokens) for result in found] == most
+    for clip, tokens, result in zip(clips(), most, found, strict=True):
+        # Whisper's own loop, which simply stops there.
+        (alone,) = decode(model, encode(model, [clip]), "de", DecodeOptions(beam_size=beam_size, max_tokens=tokens))
+        assert result.tokens == alone.tokens and result.text == alone.text
+        assert result.avg_logprob == pytest.approx(alone.avg_logprob, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     "options",
     [
