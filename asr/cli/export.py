@@ -47,6 +47,7 @@ def export(
         )
     from itertools import islice
 
+    from asr.export.run import RUNTIMES
     from asr.export.run import export as run
     from asr.model.checkpoint import load_checkpoint
     from asr.privacy.consent import ConsentCheck, ask, read_consented
@@ -64,7 +65,7 @@ def export(
     with open_record().during("evaluate", why=why, manifests=[check], details=details) as outcome:
         loaded = load_checkpoint(checkpoint)
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("comparing", total=len(chosen))
+            task = progress.add_task("comparing", total=len(RUNTIMES[to]) * len(chosen))
             found = run(
                 loaded,
                 to,
@@ -75,4 +76,4 @@ def export(
                 heard=lambda: progress.advance(task),
             )
         outcome.details["fragments"] = len(chosen)
-    typer.echo(f"{found}\nwritten to {output}")
+    typer.echo("\n".join([*map(str, found), f"written to {output}"]))

@@ -59,12 +59,13 @@ def compare(
     fragments: Iterable[Fragment],
     *,
     runtime: str,
+    own_window: bool = False,
     max_tokens: int = MAX_TOKENS,
     heard: Callable[[], object] = lambda: None,
 ) -> Comparison:
     """Transcribe fragments with the checkpoint and with the export, by the same search, and count both's errors.
 
-    Foreign runtimes hear in a window of 30 s, whatever a checkpoint was trained for; so does the checkpoint here, and
+    Foreign runtimes hear in a window of 30 s, whatever a checkpoint was trained for; so does the checkpoint then, and
     without what stands beside the text. The window is filled with silence before the runtime has it: faster-whisper by
     itself fills it with features that no silence has, and hears many words otherwise, of any export.
 
@@ -73,19 +74,22 @@ def compare(
         hear: The runtime with the export.
         fragments: Of at most 30 s each.
         runtime: Its name.
+        own_window: Whether it hears in the window that the checkpoint was trained for, as our own engine does.
         max_tokens: Most tokens of a fragment, as the runtime has it.
         heard: Called after every fragment.
 
     Raises:
         AsrError: A fragment cannot be heard, or they hold no words to compare.
     """
-    padded = Checkpoint(DialectWhisper(checkpoint.model.whisper, "padded"), checkpoint.info)
-    transcriber = Transcriber(padded, options=DecodeOptions(tag="never", max_tokens=max_tokens))
+    if not own_window:
+        checkpoint = Checkpoint(DialectWhisper(checkpoint.model.whisper, "padded"), checkpoint.info)
+    transcriber = Transcriber(checkpoint, options=DecodeOptions(tag="never", max_tokens=max_tokens))
     count, ours, theirs, between = 0, ErrorCounts(), ErrorCounts(), ErrorCounts()
     for fragment in fragments:
         text = transcriber.transcribe(fragment).text
         samples = load_audio(fragment.audio, fragment.start, fragment.duration)
-        other = hear(np.pad(samples, (0, MAX_SAMPLES - len(samples))), fragment.language)
+        silence = 0 if own_window else MAX_SAMPLES - len(samples)
+        other = hear(np.pad(samples, (0, silence)), fragment.language)
         normalize = get_normalizer(fragment.language, fragment.dialect)
         expected = normalize(fragment.text)
         ours += nearest_errors(expected, normalize.renderings(text))[0]

@@ -16,19 +16,23 @@ from asr.export.runtimes import MAX_TOKENS, Hear, faster_whisper, openai_whisper
 from asr.export.targets import TOLERANCE, Quantization, Target
 from asr.files import atomic_folder
 from asr.fragment import Fragment
+from asr.inference.decoding import DecodeOptions
+from asr.inference.transcriber import Transcriber
 from asr.model.checkpoint import Checkpoint, save_checkpoint
 from asr.sums import sha256_of, write_sums
 
 OPENAI_MODEL = "model.pt"
 """Name of the file in the folder of an export for openai-whisper."""
 
-RUNTIMES: dict[Target, str] = {
-    "ctranslate2": "faster-whisper",
-    "huggingface": "transformers",
-    "ggml": "whisper.cpp",
-    "openai": "openai-whisper",
+_OWN = "the engine ctranslate2"
+
+RUNTIMES: dict[Target, tuple[str, ...]] = {
+    "ctranslate2": ("faster-whisper", _OWN),
+    "huggingface": ("transformers",),
+    "ggml": ("whisper.cpp",),
+    "openai": ("openai-whisper",),
 }
-"""What hears an export."""
+"""What hears an export, one after the other."""
 
 
 def export(
@@ -41,7 +45,7 @@ def export(
     tolerance: float = TOLERANCE,
     max_tokens: int = MAX_TOKENS,
     heard: Callable[[], object] = lambda: None,
-) -> Comparison | None:
+) -> tuple[Comparison, ...]:
     """Write a checkpoint for another runtime, let that one hear it, and keep it only if it hears the same.
 
     Args:
@@ -52,10 +56,10 @@ def export(
         quantization: Of the weights, for CTranslate2.
         tolerance: Most of a word's share by which the WER may differ, either way: 0.02 is two points.
         max_tokens: Most tokens of one fragment.
-        heard: Called after every fragment.
+        heard: Called after every fragment that one of the runtimes has heard.
 
     Returns:
-        How it was heard; None where nothing was checked.
+        How each of `RUNTIMES` heard it; empty where nothing was checked.
 
     Raises:
         AsrError: ``output`` holds something, a fragment cannot be heard, or the export differs by more than
@@ -66,21 +70,25 @@ def export(
         _write(checkpoint, target, folder, quantization)
         write_sums(folder, {file.name: sha256_of(file) for file in sorted(folder.iterdir())})
         if fragments is None:
-            return None
-        comparison = compare(
-            checkpoint,
-            _open(target, folder, max_tokens),
-            fragments,
-            runtime=RUNTIMES[target],
-            max_tokens=max_tokens,
-            heard=heard,
-        )
-        if abs(comparison.difference) > tolerance:
-            raise AsrError(
-                f"the export is refused, it differs by more than {100 * tolerance:g} points: {comparison}; check with "
-                "more fragments, choose a finer quantization (float32), or allow more (--tolerance)"
+            return ()
+        chosen, found = list(fragments), []
+        for runtime in RUNTIMES[target]:
+            comparison = compare(
+                checkpoint,
+                _open(runtime, folder, max_tokens),
+                chosen,
+                runtime=runtime,
+                own_window=runtime == _OWN,
+                max_tokens=max_tokens,
+                heard=heard,
             )
-    return comparison
+            if abs(comparison.difference) > tolerance:
+                raise AsrError(
+                    f"the export is refused, it differs by more than {100 * tolerance:g} points: {comparison}; check "
+                    "with more fragments, choose a finer quantization (float32), or allow more (--tolerance)"
+                )
+            found.append(comparison)
+    return tuple(found)
 
 
 def _write(checkpoint: Checkpoint, target: Target, folder: Path, quantization: Quantization) -> None:
@@ -94,12 +102,15 @@ def _write(checkpoint: Checkpoint, target: Target, folder: Path, quantization: Q
         save_checkpoint(checkpoint.model, checkpoint.info, folder / OPENAI_MODEL)
 
 
-def _open(target: Target, folder: Path, max_tokens: int) -> Hear:
+def _open(runtime: str, folder: Path, max_tokens: int) -> Hear:
     threads = torch.get_num_threads()
-    if target == "ctranslate2":
+    if runtime == "faster-whisper":
         return faster_whisper(folder, threads=threads, max_tokens=max_tokens)
-    if target == "huggingface":
+    if runtime == "transformers":
         return transformers(folder, max_tokens=max_tokens)
-    if target == "ggml":
+    if runtime == "whisper.cpp":
         return whisper_cpp(folder / GGML_MODEL, threads=threads, max_tokens=max_tokens)
-    return openai_whisper(folder / OPENAI_MODEL, max_tokens=max_tokens)
+    if runtime == "openai-whisper":
+        return openai_whisper(folder / OPENAI_MODEL, max_tokens=max_tokens)
+    transcriber = Transcriber(folder, device="cpu", options=DecodeOptions(tag="never", max_tokens=max_tokens))
+    return lambda samples, language: transcriber.transcribe(samples, language=language).text

@@ -41,7 +41,8 @@ def test_an_export_is_heard_by_its_runtime(
     found = export(
         make(), target, tmp_path / "new" / "out", fragments, quantization="float32", tolerance=1.0, max_tokens=4
     )
-    assert found is not None and found.fragments == 3 and found.ours.errors > 0
+    assert [one.runtime for one in found] == list(asr.export.run.RUNTIMES[target])
+    assert all(one.fragments == 3 and one.ours.errors > 0 for one in found)
     assert {path.name for path in (tmp_path / "new" / "out").iterdir()} == FILES[target] | {SUMS}
     assert not list((tmp_path / "new").glob(".*"))
     assert len({path.stat().st_mode for path in (tmp_path / "new" / "out").iterdir()}) == 1
@@ -49,7 +50,7 @@ def test_an_export_is_heard_by_its_runtime(
 
 def test_a_checkpoint_stays_a_checkpoint(make: Make, tmp_path: Path) -> None:
     checkpoint = make()
-    assert export(checkpoint, "openai", tmp_path / "out", None) is None
+    assert export(checkpoint, "openai", tmp_path / "out", None) == ()
     read = load_checkpoint(tmp_path / "out" / OPENAI_MODEL)
     assert (read.info.tags, read.model.window) == (("fr-CA",), "tight")
     assert torch.equal(read.model.whisper.decoder.ln.weight, checkpoint.model.whisper.decoder.ln.weight)
@@ -85,6 +86,32 @@ def test_garbage_is_refused_and_leaves_nothing(
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
 
 
+def test_our_engine_is_compared_in_its_own_window(
+    make: Make, fragments: list[Fragment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = asr.export.ctranslate2.write_companion
+
+    def broken(checkpoint: Checkpoint, path: Path, *, encoder: bool) -> None:
+        """What faster-whisper does not load is of another encoder."""
+        layer = checkpoint.model.whisper.encoder.ln_post
+        kept = layer.weight.detach().clone()
+        with torch.no_grad():
+            layer.weight.copy_(-kept)
+        written(checkpoint, path, encoder=encoder)
+        with torch.no_grad():
+            layer.weight.copy_(kept)
+
+    monkeypatch.setattr(asr.export.ctranslate2, "write_companion", broken)
+    checkpoint = make()
+    transcriber = asr.export.check.Transcriber(
+        checkpoint, device="cpu", options=asr.export.check.DecodeOptions(max_tokens=4)
+    )
+    right = [fragment.replace(text=transcriber.transcribe(fragment).text) for fragment in fragments]
+    with pytest.raises(AsrError, match=r"refused, .*WER 0\.00 % as a checkpoint, .* heard by the engine ctranslate2"):
+        export(checkpoint, "ctranslate2", tmp_path / "out", right, quantization="float32", tolerance=0.7, max_tokens=4)
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_is_overwritten(make: Make, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("kept")
@@ -106,4 +133,4 @@ def test_base_is_heard_alike_everywhere(target: Target, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "speech.wav", samples, 16000)
     fragment = Fragment(id="speech", audio=str(tmp_path / "speech.wav"), text=text, language="en")
     found = export(load_checkpoint("base"), target, tmp_path / "out", [fragment])
-    assert found is not None and found.difference == 0.0 and found.ours.rate == 0.0
+    assert found and all(one.difference == 0.0 and one.ours.rate == 0.0 for one in found)
