@@ -6,10 +6,12 @@ beside it our own file (`asr.model.companion`).
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ from asr.sums import check_model
 from asr.transcript import Hypothesis, Word
 
 _MODEL = "model.bin"
+# What its wheel computes with on a GPU, whatever version of CUDA torch brings.
+_CUBLAS = "libcublas.so.12"
 # Windows end at half seconds.
 _STEP = SAMPLE_RATE // 2
 
@@ -55,7 +59,7 @@ class CTranslate2Engine:
         threads: Processor threads of each; one by default, because a decoder's step is too small to be shared.
 
     Raises:
-        MissingExtraError: CTranslate2 is not installed.
+        MissingExtraError: CTranslate2 is not installed, or what it computes with on a GPU.
         CheckpointError: A file is missing or damaged.
     """
 
@@ -72,6 +76,8 @@ class CTranslate2Engine:
             import ctranslate2
         except ImportError:
             raise MissingExtraError("the engine ctranslate2 needs: pip install 'dialect-asr[engine]'") from None
+        if device.type == "cuda":
+            _load_cublas()
         check_model(folder)
         checkpoint = read_companion(folder / COMPANION)
         checkpoint.model.to(device)
@@ -235,6 +241,24 @@ class CTranslate2Engine:
         if states.device.type == "cpu":
             return self._views.from_array(np.ascontiguousarray(states.float().numpy()))
         return self._views.from_array(states.contiguous())
+
+
+def _load_cublas() -> None:
+    """Load cuBLAS, the system's or pip's: CTranslate2 looks for its name alone, and only when the first batch is there.
+
+    Raises:
+        MissingExtraError: It is found nowhere.
+    """
+    found = find_spec("nvidia.cublas") if find_spec("nvidia") else None
+    folders = [] if found is None else list(found.submodule_search_locations or ())
+    for name in (_CUBLAS, *(f"{folder}/lib/{_CUBLAS}" for folder in folders)):
+        with suppress(OSError):
+            ctypes.CDLL(name)
+            return
+    raise MissingExtraError(
+        f"on a GPU the engine ctranslate2 needs {_CUBLAS}, which is found nowhere: pip install nvidia-cublas-cu12, or "
+        "take the device cpu, or the checkpoint itself with the engine torch"
+    )
 
 
 def _suppressed(tokenizer: Tokenizer) -> tuple[int, ...]:

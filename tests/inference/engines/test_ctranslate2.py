@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from whisper.tokenizer import get_tokenizer
 
-from asr.errors import CheckpointError
+from asr.errors import CheckpointError, MissingExtraError
 from asr.inference.decoding import DecodeOptions, sayable_tokens
-from asr.inference.engines.ctranslate2 import CTranslate2Engine, is_export
+from asr.inference.engines.ctranslate2 import _CUBLAS, CTranslate2Engine, _load_cublas, is_export
 from asr.inference.engines.pytorch import TorchEngine
 from asr.inference.punctuation import has_words, mark_tokens, tokens_of_words
 from asr.model.checkpoint import Checkpoint
@@ -159,3 +160,31 @@ def test_what_is_no_export_or_a_damaged_one(folder: Path, tmp_path: Path) -> Non
         CTranslate2Engine(broken, CPU)
     (broken / "model.bin").unlink()
     assert not is_export(broken)
+
+
+def test_a_gpu_without_what_it_computes_with_is_a_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def missing(name: str) -> None:
+        tried.append(name)
+        raise OSError(name)
+
+    monkeypatch.setattr("ctypes.CDLL", missing)
+    with pytest.raises(MissingExtraError, match=r"needs libcublas\.so\.12, .* pip install nvidia-cublas-cu12, or take"):
+        CTranslate2Engine(folder, torch.device("cuda"))
+    assert tried[0] == _CUBLAS
+
+
+def test_what_pip_brought_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As the wheel has it; any library stands for it.
+    libraries = tmp_path / "nvidia" / "cublas" / "lib"
+    libraries.mkdir(parents=True)
+    for folder in (libraries.parent, libraries.parent.parent):
+        (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [name for name in sys.modules if name.split(".")[0] == "nvidia"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(MissingExtraError):
+        _load_cublas()
+    (libraries / _CUBLAS).symlink_to(next(Path(torch.__file__).parent.glob("lib/libc10.so")))
+    _load_cublas()
