@@ -168,8 +168,9 @@ def _decode(model: DialectWhisper, batch: Batch, encoded: Encoded, rows: Sequenc
     languages = [fragment.language for fragment in batch.fragments]
     voiced = (~batch.contours.isnan().any(-1)).tolist()
     usable = [row for row in rows if voiced[row] and (not heard or languages[row] in heard)]
-    options = DecodeOptions(max_tokens=sayable_tokens(model, int(batch.num_samples.max()) / SAMPLE_RATE))
+    longest = int(batch.num_samples.max()) / SAMPLE_RATE
     for language in sorted({languages[row] for row in usable}):
+        options = DecodeOptions(max_tokens=sayable_tokens(model, longest, language))
         spoken = [row for row in usable if languages[row] == language]
         texts = [result.text for result in decode(model, encoded.select(spoken), language, options)]
         said = [(row, text) for row, text in zip(spoken, texts, strict=True) if has_words(text)]

@@ -7,7 +7,9 @@ which must mask the padding between fragments of different lengths and can stop 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
+import langcodes
 import torch
 from torch import Tensor
 from whisper.decoding import (
@@ -30,9 +32,12 @@ from asr.model.network import DecoderCache, DialectWhisper, Encoded
 from asr.prosody import FRAME_RATE
 from asr.transcript import Hypothesis
 
-# What a fragment's transcript has beside its words, and more tokens than anyone says in a second.
+# What a fragment's transcript has beside its words, and more tokens than anyone says in a second: those of 20 characters,
+# or 8 of Chinese, Japanese and Korean, in scripts that Whisper's vocabulary knows well. Of others it takes up to three
+# tokens for a character.
 _FIXED_TOKENS = 16
-_TOKENS_PER_SECOND = 12
+_TOKENS_PER_SECOND = 16
+_SCRIPTS = ("Arab", "Cyrl", "Grek", "Hans", "Hant", "Hebr", "Jpan", "Kore", "Latn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +104,25 @@ class DecodeOptions:
         return replace(self, beam_size=None, temperature=self.fallback.temperature, n_best=1)
 
 
-def sayable_tokens(model: DialectWhisper, seconds: float) -> int:
+def sayable_tokens(model: DialectWhisper, seconds: float, language: str) -> int:
     """Tokens that no speech of such a length exceeds, within Whisper's own limit.
 
     A model that does not know its window, or a dialect well enough, may find no end and repeat itself up to that limit.
+
+    Args:
+        model: Whose limit it is.
+        seconds: Length of the speech.
+        language: Whisper's code. Of a language whose script takes many tokens, only Whisper's limit is known.
     """
     most: int = model.whisper.dims.n_text_ctx // 2
+    if _script(language) not in _SCRIPTS:
+        return most
     return min(_FIXED_TOKENS + round(_TOKENS_PER_SECOND * seconds), most)
+
+
+@lru_cache
+def _script(language: str) -> str:
+    return langcodes.Language.get(language).maximize().script or ""
 
 
 class _MaskedInference(Inference):  # type: ignore[misc]  # whisper ships no types
@@ -235,7 +252,7 @@ def decode(
     """
     options = options or DecodeOptions()
     limit = options.max_tokens or model.whisper.dims.n_text_ctx // 2
-    most = [min(limit, sayable_tokens(model, frames / FRAME_RATE)) for frames in encoded.num_frames.tolist()]
+    most = [min(limit, sayable_tokens(model, frames / FRAME_RATE, language)) for frames in encoded.num_frames.tolist()]
     task = _FragmentDecoding(
         model,
         encoded,

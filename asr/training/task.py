@@ -407,8 +407,8 @@ class TranscriptionTask(lightning.LightningModule):
         self._counts.loss[0] += float(loss) * tokens
         self._counts.loss[1] += tokens
         longest = int(batch.num_samples.max()) / SAMPLE_RATE
-        options = DecodeOptions(max_tokens=sayable_tokens(self.model, longest))
         for language in sorted({fragment.language for fragment in batch.fragments}):
+            options = DecodeOptions(max_tokens=sayable_tokens(self.model, longest, language))
             rows = [row for row, fragment in enumerate(batch.fragments) if fragment.language == language]
             for row, result in zip(rows, decode(self.model, encoded.select(rows), language, options), strict=True):
                 fragment = batch.fragments[row]

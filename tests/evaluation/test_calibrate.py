@@ -171,7 +171,7 @@ def test_the_fusion_is_learnt_kept_and_told(
 ) -> None:
     # A random model finds no end; the limit is asked for, with the longest fragment's seconds.
     asked_for: list[float] = []
-    monkeypatch.setattr(module, "sayable_tokens", lambda _, seconds: asked_for.append(seconds) or 6)
+    monkeypatch.setattr(module, "sayable_tokens", lambda _, seconds, language: asked_for.append(seconds) or 6)
     save_checkpoint(model, CheckpointInfo("tiny"), tmp_path / "a.pt")
     paths = [str(tmp_path / "a.pt"), str(spoken), "--output", str(tmp_path / "b.pt")]
     result = CliRunner().invoke(app, ["calibrate", *paths])

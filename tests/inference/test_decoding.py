@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import langcodes
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,7 @@ import whisper
 from torch import Tensor
 from whisper.decoding import DecodingOptions, DecodingTask
 from whisper.model import Whisper
-from whisper.tokenizer import get_tokenizer
+from whisper.tokenizer import LANGUAGES, get_tokenizer
 
 import asr.inference.decoding as module
 from asr.errors import ConfigError
@@ -44,7 +45,19 @@ def mels() -> Tensor:
 
 
 def test_what_can_be_said_grows_with_the_time_up_to_whispers_limit(model: DialectWhisper) -> None:
-    assert [sayable_tokens(model, seconds) for seconds in (0.0, 0.5, 5.0, 30.0)] == [16, 22, 76, 224]
+    assert [sayable_tokens(model, seconds, "fr") for seconds in (0.0, 0.5, 5.0, 30.0)] == [16, 24, 96, 224]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_can_be_said_is_enough_for_every_language(model: DialectWhisper, language: str) -> None:
+    # The names of languages as CLDR has them, said faster than anybody speaks.
+    own = langcodes.Language.get(language)
+    tags = ("en", "fr", "de", "es", "it", "ru", "zh", "ja", "ar", "hi", "pt", "ko", "tr", "pl", "nl", "fi", "el", "he")
+    spoken = " ".join(langcodes.Language.get(tag).display_name(own) for tag in tags)
+    slow = own.maximize().script in ("Hans", "Hant", "Jpan", "Kore")
+    seconds = len(spoken) / (8 if slow else 20)
+    needed = len(get_tokenizer(multilingual=True).encode(f" {spoken}"))
+    assert min(needed, 224) <= sayable_tokens(model, seconds, language)
 
 
 @pytest.mark.parametrize("beam_size", [None, 3])
@@ -52,7 +65,7 @@ def test_what_can_be_said_grows_with_the_time_up_to_whispers_limit(model: Dialec
 def test_nobody_says_more_than_can_be_said_in_the_time(model: DialectWhisper, beam_size: int | None) -> None:
     model.window = "tight"
     found = decode(model, encode(model, clips()), "de", DecodeOptions(beam_size=beam_size))
-    most = [16 + round(12 * (round(100 * (seconds + model.margin)) // 2 / 50)) for seconds in SECONDS]
+    most = [16 + round(16 * (round(100 * (seconds + model.margin)) // 2 / 50)) for seconds in SECONDS]
     # A random model hardly ever ends by itself.
     assert [len(result.tokens) for result in found] == most
     for clip, tokens, result in zip(clips(), most, found, strict=True):

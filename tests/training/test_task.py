@@ -334,13 +334,13 @@ def test_what_is_scored_is_what_a_transcriber_hears(
     def listening(*arguments: Any) -> Any:
         results = real(*arguments)
         heard.extend(result.text for result in results)
-        assert arguments[-1].max_tokens == 16 + round(12 * 0.35)
+        assert arguments[-1].max_tokens == 16 + round(16 * 0.35)
         return results
 
     monkeypatch.setattr(asr.training.task, "decode", listening)
     task, _ = make(model, monkeypatch)
     measure(task, batch)
-    options = DecodeOptions(max_tokens=16 + round(12 * 0.35))
+    options = DecodeOptions(max_tokens=16 + round(16 * 0.35))
     transcriber = Transcriber(Checkpoint(model, CheckpointInfo("tiny")), device="cpu", options=options)
     expected = [transcriber.transcribe(fragment).text for fragment in batch.fragments]
     assert heard == expected  # en before fr, as they stand

@@ -154,7 +154,7 @@ class CTranslate2Engine:
         tokenizer = self._tokenizer(language)
         prompt = self._prompt(tokenizer, options.with_tag(tag))
         # In batches of one length, what is sayable depends on nothing but the fragment.
-        most = sayable_tokens(self.model, encoded.states.shape[1] / FRAME_RATE)
+        most = sayable_tokens(self.model, encoded.states.shape[1] / FRAME_RATE, language)
         most = min(options.max_tokens or most, most)
         beams = options.beam_size or 1
         results = self._decoder.generate(

@@ -142,7 +142,7 @@ class _Window:
 
 
 def test_no_text_is_longer_than_can_be_said(engine: CTranslate2Engine, encoded: Encoded) -> None:
-    most = sayable_tokens(engine.model, 1.5)
+    most = sayable_tokens(engine.model, 1.5, "fr")
     assert most < 224
     found = engine.decode(encoded, "fr", DecodeOptions())
     assert max(len(one.tokens) for one in found) <= most
