@@ -32,9 +32,9 @@ from asr.model.network import DecoderCache, DialectWhisper, Encoded
 from asr.prosody import FRAME_RATE
 from asr.transcript import Hypothesis
 
-# What a fragment's transcript has beside its words, and more tokens than anyone says in a second: those of 20 characters,
-# or 8 of Chinese, Japanese and Korean, in scripts that Whisper's vocabulary knows well. Of others it takes up to three
-# tokens for a character.
+# What a fragment's transcript has beside its words, and more tokens than anyone says in a second: those of 20
+# characters, or 8 of Chinese, Japanese and Korean, in scripts that Whisper's vocabulary knows well. Of others it takes
+# up to three tokens for a character.
 _FIXED_TOKENS = 16
 _TOKENS_PER_SECOND = 16
 _SCRIPTS = ("Arab", "Cyrl", "Grek", "Hans", "Hant", "Hebr", "Jpan", "Kore", "Latn")
