@@ -21,9 +21,9 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # The same of MLflow, to which a training may log.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # On a processor torch keeps what oneDNN has prepared for a shape, megabytes each, of the last 1 024 shapes, and oneDNN
-# does so once more. Hardly two batches of speech have one shape, so that a process would grow by gigabytes.
-for _capacity in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-    os.environ.setdefault(_capacity, "256")
+# does so once more. Hardly two batches of speech have one shape, so that a process would grow with each.
+os.environ.setdefault("LRU_CACHE_CAPACITY", "256")
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 __all__ = ["Fragment", "Transcriber", "Transcript", "load_checkpoint", "read_manifest"]
 

@@ -9,6 +9,7 @@ but CTranslate2. ONNX Runtime's graph is made here, which needs: pip install onn
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,7 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from asr import Fragment, read_manifest
-from asr.audio import load_audio
+from asr.audio import SAMPLE_RATE, load_audio
+from asr.inference.batches import BATCH_SECONDS, Pool
 from asr.inference.decoding import DecodeOptions
 from asr.inference.engines.ctranslate2 import CTranslate2Engine
 from asr.metrics import ErrorCounts, nearest_errors
@@ -34,7 +36,6 @@ from asr.model.companion import COMPANION, read_companion
 from asr.model.network import Encoded
 from asr.text import get_normalizer
 
-_ROWS = 16
 # A mel spectrogram [B, F, T] gives states [B, E, D].
 Encode = Callable[[Tensor], Tensor]
 
@@ -58,8 +59,10 @@ class Graph(nn.Module):
 
 def encoders(folder: Path, engine: CTranslate2Engine, threads: int, work: Path) -> dict[str, Encode]:
     """Each encoder by its name."""
-    from onnxruntime.quantization import quantize_dynamic
-
+    try:
+        from onnxruntime.quantization import quantize_dynamic
+    except ImportError:
+        sys.exit("ONNX Runtime's graph is made with onnx, which is missing: pip install onnx")
     plain = read_companion(folder / COMPANION).model.eval()
     graph, small = work / "encoder.onnx", work / "encoder.int8.onnx"
     mel = torch.zeros(2, plain.whisper.dims.n_mels, 300)
@@ -103,19 +106,20 @@ def encoders(folder: Path, engine: CTranslate2Engine, threads: int, work: Path) 
 
 def batches(engine: CTranslate2Engine, fragments: list[Fragment]) -> list[tuple[list[Fragment], Tensor]]:
     """Fragments with one window each, and their features."""
-    by_window: dict[int, list[Fragment]] = {}
-    audio = {one.id: load_audio(one.audio, one.start, one.duration) for one in fragments}
+    most = round(BATCH_SECONDS * SAMPLE_RATE)
+    pool: Pool[tuple[Fragment, np.ndarray]] = Pool(most, most, equal=True)
     for one in fragments:
-        by_window.setdefault(engine.window_samples(len(audio[one.id])), []).append(one)
+        samples = load_audio(one.audio, one.start, one.duration)
+        pool.add((one, samples), engine.window_samples(len(samples)))
     found = []
-    for window, alike in sorted(by_window.items()):
-        for first in range(0, len(alike), _ROWS):
-            rows = alike[first : first + _ROWS]
-            samples = torch.zeros(len(rows), window)
-            for row, one in zip(samples, rows, strict=True):
-                row[: len(audio[one.id])] = torch.from_numpy(audio[one.id])
-            mel, _ = engine.model.features(samples, torch.full((len(rows),), window))
-            found.append((rows, mel))
+    while pool:
+        drawn = pool.draw()
+        window = engine.window_samples(len(drawn[0][1]))
+        audio = torch.zeros(len(drawn), window)
+        for row, (_, samples) in zip(audio, drawn, strict=True):
+            row[: len(samples)] = torch.from_numpy(samples)
+        mel, _ = engine.model.features(audio, torch.full((len(drawn),), window))
+        found.append(([one for one, _ in drawn], mel))
     return found
 
 

@@ -49,9 +49,10 @@ def command(script: str, *overrides: str) -> list[str]:
     return [sys.executable, str(SCRIPTS / f"{script}.py"), *overrides]
 
 
-def run(folder: Path, script: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, script: str, *overrides: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    python, *words = command(script, *overrides)
     return subprocess.run(
-        command(script, *overrides),
+        [python, *launcher, *words],
         cwd=folder,
         env=environment(),
         capture_output=True,
@@ -183,16 +184,8 @@ def test_two_processes_make_one_run(tiny_checkpoint: Path, corpus: Path, tmp_pat
 def test_torchrun_starts_two_processes(tiny_checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
     given = [f"data.train={corpus}", f"model.name={tiny_checkpoint}", *QUICK, "run=mine", "data.workers=0"]
     size = ["trainer.max_steps=2", "trainer.devices=2", "trainer.strategy=ddp"]
-    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*launched, *command("train", *given, *size)[1:]],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    done = run(tmp_path, "train", *given, *size, launcher=launcher)
     assert done.returncode == 0, done.stderr
     assert steps(tmp_path / "mine/log.jsonl") == [0, 1]
     (part,) = read_card(tmp_path / "mine")["parts"]

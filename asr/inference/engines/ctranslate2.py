@@ -7,6 +7,7 @@ beside it our own file (`asr.model.companion`).
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -36,7 +37,7 @@ from asr.sums import check_model
 from asr.transcript import Hypothesis, Word
 
 _MODEL = "model.bin"
-# What its wheel computes with on a GPU, whatever version of CUDA torch brings.
+# What its wheel for Linux computes with on a GPU, whatever version of CUDA torch brings.
 _CUBLAS = "libcublas.so.12"
 # Windows end at half seconds.
 _STEP = SAMPLE_RATE // 2
@@ -76,7 +77,7 @@ class CTranslate2Engine:
             import ctranslate2
         except ImportError:
             raise MissingExtraError("the engine ctranslate2 needs: pip install 'dialect-asr[engine]'") from None
-        if device.type == "cuda":
+        if device.type == "cuda" and sys.platform == "linux":
             _load_cublas()
         check_model(folder)
         checkpoint = read_companion(folder / COMPANION)
