@@ -36,6 +36,9 @@ from asr.inference.speech import SpeechDetector, SpeechOptions
 CLIENTS = (1, 4, 16)
 # Clients of the long run.
 MANY = 4
+# Its memory is told after so many parts, and looked at so often in each: what is free comes and goes.
+PARTS = 10
+WATCHED = 10
 SPEECH = SpeechOptions(min_silence=0.5)
 FRAME = SAMPLE_RATE // 10
 
@@ -96,9 +99,9 @@ def resident(process: int) -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
-async def ask(url: str, bodies: list[bytes], seconds: list[float], clients: int, count: int) -> Round:
-    """Send so many requests, each client one after the other."""
-    done, numbers = Round(), iter(range(count))
+async def ask(url: str, bodies: list[bytes], seconds: list[float], clients: int, count: int, first: int = 0) -> Round:
+    """Send so many requests, from that number on, each client one after the other."""
+    done, numbers = Round(), iter(range(first, first + count))
     key = os.environ.get("ASR_API_KEY")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
 
@@ -206,17 +209,18 @@ def main() -> None:
                     f"{p95(told):.2f} s, worst {max(told):.2f} s, of {len(told)} recordings"
                 )
         if given.total and process is not None:
-            before = resident(process)
-            for part in (given.total // 2, given.total - given.total // 2):
-                done = asyncio.run(ask(url, bodies, seconds, MANY, part))
-                now = resident(process)
-                errors += len(done.errors)
-                print(
-                    f"{part} requests more, {MANY} clients: {before:.0f} MB, then {now:.0f} MB; "
-                    f"{len(done.errors)} errors",
-                    flush=True,
-                )
-                before = now
+            print(f"{MANY} clients, MB of memory after so many requests more, a median of {WATCHED} looks:", end="")
+            sent = 0
+            for part in range(1, PARTS + 1):
+                held = []
+                for look in range(1, WATCHED + 1):
+                    until = given.total * ((part - 1) * WATCHED + look) // (PARTS * WATCHED)
+                    done = asyncio.run(ask(url, bodies, seconds, MANY, until - sent, sent))
+                    sent = until
+                    errors += len(done.errors)
+                    held.append(resident(process))
+                print(f" {sent}: {np.median(held):.0f}", end="", flush=True)
+            print(f"; {errors} errors in all")
     sys.exit(1 if errors else 0)
 
 

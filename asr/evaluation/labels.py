@@ -20,7 +20,7 @@ from asr.evaluation.report import (
 )
 from asr.fragment import Fragment
 from asr.inference.punctuation import asks as ends_as_question
-from asr.metrics import Estimate, macro_f1, rate_estimates, statistic_estimate
+from asr.metrics import Estimate, gap_estimate, macro_f1, rate_estimates, statistic_estimate
 from asr.metrics.calibration import (
     BINS,
     area_under_risk,
@@ -211,7 +211,7 @@ def _reliability(confidence: Floats, correct: Flags, clusters: Clusters, draws: 
     counts, sums = inside.sum(axis=1).tolist(), (inside @ confidence).tolist()
     rates = rate_estimates(inside & correct, inside, clusters, **draws)
     return Reliability(
-        calibration_error(confidence, correct),
+        gap_estimate(lambda chosen: calibration_error(confidence[chosen], correct[chosen]), clusters, **draws),
         tuple(
             ReliabilityBin(count, total / count if count else None, right)
             for count, total, right in zip(counts, sums, rates, strict=True)

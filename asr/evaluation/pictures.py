@@ -83,7 +83,7 @@ def reliability(told: LabelScores) -> Figure:
         ]
     for name, found, colour in curves:
         x, y, error = _curve(found)
-        label = f"{name}calibration error {100 * found.error:.1f} points"
+        label = f"{name}calibration error {100 * (found.error.value or 0.0):.1f} points"
         above.errorbar(x, y, error, color=colour, marker="o", capsize=3, label=label)
         counts = [each.fragments for each in found.bins]
         below.stairs(counts, np.linspace(0, 1, len(counts) + 1), color=colour, fill=len(curves) == 1)

@@ -15,7 +15,7 @@ from asr.metrics import Change, ErrorCounts, Estimate
 Target = Literal["text", "text_standard"]
 
 # Of the JSON file; changes when a reader of the old one would misread the new one.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +162,11 @@ class Reliability:
     """How far the probabilities of the most probable labels can be believed.
 
     Attributes:
-        error: Expected calibration error. It has no interval: every draw adds noise to the gaps, whose absolute values
-            only grow by it, so that the draws lie above the figure. The bins have theirs.
+        error: Expected calibration error, by `gap_estimate`.
         bins: All bins of equal width from 0 to 1, in order.
     """
 
-    error: float
+    error: Estimate
     bins: tuple[ReliabilityBin, ...]
 
 

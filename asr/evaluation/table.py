@@ -103,8 +103,8 @@ def _told(told: LabelScores) -> Iterator[str]:
         f"{_percent(told.accuracy)} %"
     )
     before = told.reliability_before
-    yield f"calibration error {_value(told.reliability.error)} points" + (
-        "" if before is None else f", {_value(before.error)} without the temperature"
+    yield f"calibration error {_percent(told.reliability.error)} points" + (
+        "" if before is None else f", {_percent(before.error)} points without the temperature"
     )
     yield (
         f"area under risk and coverage {_percent(told.risk.area)} %; with at most 5 % wrong "

@@ -146,6 +146,43 @@ def statistic_estimate(
         resamples: Number of draws; each one costs a call of ``statistic``.
         seed: As in rate_estimate.
     """
+    value, draws, count = _drawn(statistic, clusters, resamples, seed)
+    return _estimate(value, draws, count)
+
+
+def gap_estimate(
+    statistic: Callable[[NDArray[np.intp]], float | None],
+    clusters: Clusters,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Estimate:
+    """Estimate a figure to which noise only adds, such as a mean of absolute gaps.
+
+    The draws lie above the figure by about as much as the figure lies above what many more speakers would give. So
+    their interval is mirrored at the figure (the basic bootstrap: Davison and Hinkley 1997, 5.2), and its lower end
+    lowered by that surplus once more. Of simulated expected calibration errors of 0, .05 and .15, of 14 to 60 speakers,
+    83 to 94 % of the intervals held the true one; of those of `statistic_estimate` 0 to 98 %.
+
+    Args:
+        statistic: As in statistic_estimate; never below zero.
+        clusters: Speaker per fragment.
+        resamples: Number of draws; each one costs a call of ``statistic``.
+        seed: As in rate_estimate.
+    """
+    value, draws, count = _drawn(statistic, clusters, resamples, seed)
+    plain = _estimate(value, draws, count)
+    if plain.value is None or plain.low is None or plain.high is None:
+        return plain
+    surplus = max(0.0, float(np.nanmean(draws)) - plain.value)
+    low, high = 2 * plain.value - plain.high - surplus, 2 * plain.value - plain.low
+    return Estimate(plain.value, max(0.0, low), max(0.0, high), count)
+
+
+def _drawn(
+    statistic: Callable[[NDArray[np.intp]], float | None], clusters: Clusters, resamples: int, seed: int
+) -> tuple[np.float64, Floats, int]:
+    """A figure of all fragments, of those of each draw, and the number of clusters."""
     names, members = np.unique(np.asarray(clusters), return_inverse=True)
     rows = np.arange(len(members))
     drawn: list[float | None] = []
@@ -154,7 +191,7 @@ def statistic_estimate(
             drawn += [statistic(np.repeat(rows, times[members])) for times in weights]
     value = statistic(rows)
     draws = np.array([np.nan if figure is None else figure for figure in drawn])
-    return _estimate(np.float64(np.nan if value is None else value), draws, len(names))
+    return np.float64(np.nan if value is None else value), draws, len(names)
 
 
 def _cluster_sums(clusters: Clusters, *columns: Counts) -> Floats:

@@ -119,7 +119,7 @@ def test_reliability_is_what_scikit_learn_draws() -> None:
     assert [each.right.value for each in full] == pytest.approx(right.tolist())
     assert [each.confidence for each in full] == pytest.approx(mean.tolist())
     gaps = sum(each.fragments * abs(each.right.value - each.confidence) for each in full)
-    assert told.reliability.error == pytest.approx(gaps / 200)
+    assert told.reliability.error.value == pytest.approx(gaps / 200)
     assert {each.confidence for each in told.reliability.bins if not each.fragments} == {None}
     assert told.reliability_before is None
 
@@ -142,8 +142,8 @@ def test_reliability_before_is_that_of_the_scores_without_their_temperature() ->
     (told,) = score_labels(fragments, hot, resamples=10, seed=0, temperatures={"dialect": 2.5})
     (raw,) = score_labels(fragments, cold, resamples=10, seed=0)
     assert told.reliability_before is not None
-    assert told.reliability_before.error == pytest.approx(raw.reliability.error)
-    assert told.reliability_before.error != pytest.approx(told.reliability.error)
+    assert told.reliability_before.error.value == pytest.approx(raw.reliability.error.value)
+    assert told.reliability_before.error.value != pytest.approx(told.reliability.error.value)
     counts = [each.fragments for each in raw.reliability.bins]
     assert [each.fragments for each in told.reliability_before.bins] == counts
 

@@ -104,7 +104,7 @@ def test_the_curves_go_through_the_bins(told: LabelScores) -> None:
     stairs = [patch.get_data().values.tolist() for patch in below.patches]
     assert stairs == [[each.fragments for each in found.bins] for found in (told.reliability_before, told.reliability)]
     shown = [text.get_text() for text in above.get_legend().get_texts()]
-    assert shown[1] == f"with it, calibration error {100 * told.reliability.error:.1f} points"
+    assert shown[1] == f"with it, calibration error {100 * (told.reliability.error.value or 0):.1f} points"
 
 
 def test_a_head_without_a_temperature_has_one_curve(told: LabelScores) -> None:

@@ -37,7 +37,7 @@ def test_the_file_is_plain_json_with_derived_figures(tmp_path: Path) -> None:
     made.write(tmp_path / "deep" / "report.json")
     data = json.loads((tmp_path / "deep" / "report.json").read_text("utf-8"))
     assert data == made.to_dict()
-    assert data["format_version"] == 2
+    assert data["format_version"] == 3
     (target,) = data["targets"]
     assert target["overall"]["system"]["words"] == {
         "insertions": 0, "deletions": 1, "substitutions": 0, "hits": 7, "errors": 1, "reference": 8

@@ -128,9 +128,9 @@ def test_a_dialect_head_is_asked_and_not_told(manifest: Path) -> None:
     assert (told.name, told.fragments, told.labels) == ("dialect", 3, ("fr-BE", "fr-CA"))
     assert told.confusion == ((0, 1, 0), (0, 2, 0))
     # Of 0.8 against 0.2 the temperature of a half made twice as much of the difference: they were 2 to 1.
-    assert told.reliability.error == pytest.approx(0.8 - 2 / 3)
+    assert told.reliability.error.value == pytest.approx(0.8 - 2 / 3)
     assert told.reliability_before is not None
-    assert told.reliability_before.error == pytest.approx(0.0)
+    assert told.reliability_before.error.value == pytest.approx(0.0)
     # So is that of a baseline.
     evaluate(Answers(a="x"), {"one": manifest}, Hears(), resamples=20)  # type: ignore[arg-type]
     # The words are still scored as the dialect that people labelled.

@@ -108,7 +108,9 @@ def test_what_was_told_beside_the_text() -> None:
     for piece in (
         "tuned: intonation of 4 fragments",
         "intonation: macro-F1 73.33 [",
-        "calibration error 30.00 points, 22.96 without the temperature",
+        "calibration error 30.00 [",
+        "22.96 [",
+        " points without the temperature",
         "area under risk and coverage 6.25 [",
         "with at most 5 % wrong 75.00 [",
         "question: F1 66.67 [",

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from asr.metrics import bootstrap
-from asr.metrics.bootstrap import Estimate, paired_change, rate_estimate, rate_estimates, statistic_estimate
+from asr.metrics.bootstrap import (
+    Estimate,
+    gap_estimate,
+    paired_change,
+    rate_estimate,
+    rate_estimates,
+    statistic_estimate,
+)
 
 ERRORS = [3, 1, 0, 7, 2, 4, 4]
 BASE = [5, 1, 2, 9, 2, 3, 8]
@@ -52,6 +59,28 @@ def test_a_statistic_has_the_interval_of_a_rate() -> None:
     assert estimate == rate_estimate(ERRORS, WORDS, SPEAKERS, resamples=500, seed=3)
     assert statistic_estimate(lambda rows: None, SPEAKERS, resamples=50).value is None
     assert statistic_estimate(lambda rows: 1.0, ["a", "a"], resamples=50) == Estimate(1.0, None, None, 1)
+
+
+def test_a_gap_that_is_not_there_is_within_its_interval() -> None:
+    # Coins that are thrown ten times by each of thirty people: the mean distance of a half is noise alone.
+    random = np.random.default_rng(1)
+    people = np.repeat(np.arange(30), 10)
+
+    def gap(coins: np.ndarray, rows: np.ndarray) -> float:
+        return float(np.mean([abs(coins[column, rows].mean() - 0.5) for column in range(5)]))
+
+    held, plain = 0, 0
+    for _ in range(40):
+        coins = random.integers(0, 2, (5, 300))
+        found = gap_estimate(lambda rows, coins=coins: gap(coins, rows), people, resamples=200)
+        draws = statistic_estimate(lambda rows, coins=coins: gap(coins, rows), people, resamples=200)
+        assert found.value == draws.value and found.low is not None and found.high is not None
+        assert 0 <= found.low <= found.high
+        held += found.low == 0
+        plain += draws.low == 0
+    assert held >= 34 and plain == 0
+    assert gap_estimate(lambda rows: None, people, resamples=50).value is None
+    assert gap_estimate(lambda rows: 0.1, ["a"], resamples=50) == Estimate(0.1, None, None, 1)
 
 
 def test_a_paired_change_against_every_possible_resample() -> None:
