@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from asr.inference.engine import Decoded, Engine
 from asr.inference.engines import open_engine
 from asr.inference.fallback import decode_again
 from asr.inference.heads import NOTHING, Answer, answers
+from asr.inference.memory import give_back
 from asr.inference.punctuation import has_words, punctuated
 from asr.inference.speech import SpeechOptions
 from asr.inference.stitch import Assembly
@@ -51,6 +53,8 @@ _TAG_MODES = ("auto", "given", "never")
 _DETECTED_SECONDS = 30
 # Batches that are read ahead, to choose those of like length from.
 _POOLED_BATCHES = 8
+# Batches after which memory that is free goes back to the system.
+_KEPT_BATCHES = 50
 
 
 class Transcriber:
@@ -129,6 +133,7 @@ class Transcriber:
         self.engine: Engine = open_engine(checkpoint, engine, device, replicas=replicas, threads=threads)
         self.checkpoint = Checkpoint(self.engine.model, self.engine.info)
         self._model = self.engine.model
+        self._batches = count(1)
         if not self.engine.steered and (self.options.temperature or (self.lexicon is not None and self.options.bias)):
             raise ConfigError(
                 f"the engine {self.engine.name} can neither be led to a lexicon's expressions nor draw tokens at "
@@ -379,6 +384,8 @@ class Transcriber:
                 f"{self._model.device} has too little memory to decode {self.batch_seconds:g} s at once; choose a "
                 "smaller batch_seconds or beam"
             ) from error
+        if next(self._batches) % _KEPT_BATCHES == 0:
+            give_back()
         return heard
 
     def _decode(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import sys
 import threading
 import time
 import traceback
@@ -22,9 +20,6 @@ from asr.server.measures import Measures
 from asr.transcript import Transcript
 
 log = logging.getLogger(__name__)
-
-# Batches after which memory that is free goes back to the system: glibc keeps it, in ever more pieces.
-_TRIMMED = 50
 
 Samples = npt.NDArray[np.float32]
 
@@ -129,16 +124,12 @@ class Queue:
                         jobs.remove(job)
 
     def _work(self) -> None:
-        batches = 0
         while batch := self._draw():
             begun = [job for job in batch if job.future.set_running_or_notify_cancel()]
             if begun:
                 self._began = time.monotonic()
                 self._work_on(begun)
                 self._began = None
-                batches += 1
-                if batches % _TRIMMED == 0:
-                    _trim()
 
     def _draw(self) -> list[_Job]:
         """Wait for a job, and return it with those that fit; none after the end."""
@@ -178,10 +169,3 @@ class Queue:
                 job.future.set_exception(RuntimeError("hearing failed"))
         seconds = sum(len(job.samples) for job in batch) / SAMPLE_RATE
         self._measures.heard(len(batch), seconds, time.monotonic() - began)
-
-
-def _trim() -> None:
-    """Give memory that is free back to the system, where the C library would keep it."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)

@@ -24,6 +24,7 @@ from asr.errors import AsrError, AudioError, CheckpointError, ConfigError, Manif
 from asr.expressions import Entry, Lexicon
 from asr.fragment import Fragment, read_numbered
 from asr.inference import clips as loading
+from asr.inference import transcriber as hearing
 from asr.inference.clips import Clip
 from asr.inference.decoding import DecodeOptions
 from asr.inference.engine import Decoded
@@ -703,3 +704,15 @@ def test_what_fails_is_decoded_again_and_counted(model: DialectWhisper, speak: S
 def test_a_fragment_is_not_decoded_again(model: DialectWhisper, recordings: list[Path]) -> None:
     heard = of_recordings(model).transcribe(of("fr", None, recordings[0]))
     assert heard.segments[0].avg_logprob < -1 and heard.fallbacks == {}
+
+
+def test_memory_goes_back_now_and_then(
+    model: DialectWhisper, recordings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times: list[None] = []
+    monkeypatch.setattr(hearing, "_KEPT_BATCHES", 3)
+    monkeypatch.setattr(hearing, "give_back", lambda: times.append(None))
+    one = transcriber(model)
+    for path in recordings:
+        one.transcribe(path)
+    assert len(times) == 2

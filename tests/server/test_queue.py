@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import asr.server.queue
 from asr.errors import AsrError, AudioError
 from asr.server.measures import Measures
 from asr.server.queue import Queue, Samples, Wish
@@ -172,27 +169,3 @@ def test_it_is_measured(queue: Queue, ear: Ear, measures: Measures, held: Any) -
     found = measures.registry.get_sample_value
     assert (found("asr_audio_seconds_total"), found("asr_batch_size_sum"), found("asr_batch_size_count")) == (7, 4, 2)
     assert found("asr_queue_length") == 0
-
-
-def test_memory_goes_back_now_and_then(queue: Queue, ear: Ear, monkeypatch: pytest.MonkeyPatch) -> None:
-    trimmed: list[int] = []
-    monkeypatch.setattr(asr.server.queue, "_TRIMMED", 2)
-    monkeypatch.setattr(asr.server.queue, "_trim", lambda: trimmed.append(len(ear.batches)))
-    ear.may.set()
-    for _ in range(5):
-        queue.submit(sound(1), Wish()).result(SOON)
-    queue.close()
-    assert trimmed == [2, 4]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc keeps what is free")
-def test_what_is_free_between_what_is_not_goes_back() -> None:
-    def megabytes() -> float:
-        return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
-
-    blocks = [np.ones(1250) for _ in range(20_000)]
-    kept = blocks[::100]
-    blocks.clear()
-    before = megabytes()
-    asr.server.queue._trim()
-    assert before - megabytes() > 100 and len(kept) == 200
