@@ -28,7 +28,7 @@ from asr.files import atomic_write
 from asr.fragment import read_numbered
 from asr.inference.decoding import DecodeOptions
 from asr.inference.transcriber import Transcriber
-from asr.intent.model import load_intent_model
+from asr.intent.model import intent_model_file, load_intent_model
 from asr.intent.noise import learn_confusions, read_pairs
 from asr.intent.training import read_examples, score_intents, train_intent_model
 from asr.jsonlines import read_objects
@@ -289,7 +289,7 @@ def run_evaluation(config: EvaluateConfig) -> None:
     systems = [config.checkpoint, *([] if config.baseline is None else [config.baseline])]
     begun: dict[str, JsonValue] = {"models": [_file(name) for name in systems]}
     if config.intent_model is not None:
-        begun["intent_model"] = _file(config.intent_model)
+        begun["intent_model"] = _file(str(intent_model_file(config.intent_model)))
     if config.without_consent_check:
         begun["without_consent_check"] = True
     with _recorded("evaluate", config.why, config.test.values(), begun) as outcome:

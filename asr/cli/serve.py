@@ -25,12 +25,16 @@ def serve(
         Path | None, typer.Option(help="The key that clients must send; ASR_API_KEY does the same. Else all may ask.")
     ] = None,
     intent_model: Annotated[
-        Path | None, typer.Option(help="What scripts/train_intent.py has made, for /v1/understand.")
+        str | None,
+        typer.Option(help="For /v1/understand: what scripts/train_intent.py has made, or clinc150, which comes along."),
     ] = None,
     adapters: Adapters = None,
     routing: Routing = "hard",
     lexicon: Annotated[Path | None, typer.Option(help="A dialect's expressions (fr-CA.tsv).")] = None,
     beam_size: Annotated[int | None, typer.Option(min=1, help="Number of beams; without it, greedy.")] = None,
+    n_best: Annotated[
+        int, typer.Option(min=1, help="Texts that /v1/understand weighs, of as many beams or more; slower above 1.")
+    ] = 1,
     engine: Annotated[
         str, typer.Option(help="torch, ctranslate2 (for its exports: asr export), or auto: by what the model is.")
     ] = "auto",
@@ -75,7 +79,7 @@ def serve(
         with listen(host, port) as bound:
             with Console(stderr=True).status(f"loading {model}"):
                 intents = None if intent_model is None else load_intent_model(intent_model)
-                options = DecodeOptions(beam_size=beam_size)
+                options = DecodeOptions(beam_size=beam_size, n_best=n_best)
                 transcriber = Transcriber(
                     model,
                     engine=engine,

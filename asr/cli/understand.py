@@ -31,10 +31,12 @@ def understand(
         list[Path],
         typer.Argument(help="Recordings of any length, folders of them, manifests (.jsonl, .jsonl.gz)."),
     ],
-    intent_model: Annotated[Path, typer.Option(help="What scripts/train_intent.py has made.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file to write; by default the standard output.")
     ] = None,
+    intent_model: Annotated[
+        str, typer.Option(help="What scripts/train_intent.py has made; clinc150 comes with this package.")
+    ] = "clinc150",
     needs: Annotated[
         Path | None,
         typer.Option(help="What counts as a need (datasets/needs/needs.yaml): told under consent to offer, recorded."),

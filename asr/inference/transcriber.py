@@ -39,7 +39,7 @@ from asr.inference.speech import SpeechOptions
 from asr.inference.stitch import Assembly
 from asr.inference.understanding import Understanding, understand
 from asr.inference.windows import WindowOptions, options_for
-from asr.intent.model import IntentModel
+from asr.intent.model import IntentModel, reference_intent_model
 from asr.model.checkpoint import Checkpoint
 from asr.model.features import MAX_SAMPLES
 from asr.model.heads import HEAD_NAMES, Fusion, HeadName, HeadSpec
@@ -189,7 +189,12 @@ class Transcriber:
         return result
 
     def understand(
-        self, audio: Audio, intent_model: IntentModel, *, language: str | None = None, dialect: str | None = None
+        self,
+        audio: Audio,
+        intent_model: IntentModel | None = None,
+        *,
+        language: str | None = None,
+        dialect: str | None = None,
     ) -> Understanding:
         """Transcribe one recording, fragment or array, and tell what all of it asks for.
 
@@ -198,15 +203,17 @@ class Transcriber:
 
         Args:
             audio: See `transcribe`.
-            intent_model: What `asr.intent.model.load_intent_model` reads.
+            intent_model: What `asr.intent.model.load_intent_model` reads; by default the one that comes with this
+                package.
             language: See `transcribe`.
             dialect: See `transcribe`.
 
         Raises:
-            AsrError: As of `transcribe`.
+            AsrError: As of `transcribe`; `MissingExtraError` where the package of the sentence vectors is missing.
         """
+        intents = reference_intent_model() if intent_model is None else intent_model
         transcript = self.transcribe(audio, language=language, dialect=dialect)
-        return understand(transcript, intent_model, audio if isinstance(audio, Fragment) else None)
+        return understand(transcript, intents, audio if isinstance(audio, Fragment) else None)
 
     def transcribe_many(
         self, items: Iterable[Audio | AsrError], *, language: str | None = None, dialect: str | None = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +32,8 @@ from asr.intent.vectors import ENCODER, LANGUAGES, SIZE, sentence_vectors
 Floats = npt.NDArray[np.floating]
 
 VERSION = 1
+# The name of the model that comes with this package, which knows the intents of CLINC150: datasets/intents/README.md.
+REFERENCE = "clinc150"
 # The name of what is none of the intents, or too unsure to be acted on.
 OUT_OF_SCOPE = "out_of_scope"
 # A word less probable than this is unsure; a text counts so much without its unsure words.
@@ -276,16 +279,41 @@ _PARTS = ("full", "vectors_alone")
 _ARRAYS = ("weights", "buckets", "bias")
 
 
+def intent_model_file(name: str | Path) -> Path:
+    """The file of a model.
+
+    Args:
+        name: Its path, or `REFERENCE`.
+    """
+    return Path(__file__).with_name(f"{REFERENCE}.safetensors") if str(name) == REFERENCE else Path(name)
+
+
+@cache
+def reference_intent_model() -> IntentModel:
+    """The model that comes with this package, read once.
+
+    Raises:
+        MissingExtraError: The encoder's package is not installed.
+    """
+    return load_intent_model(REFERENCE)
+
+
 def load_intent_model(path: str | Path) -> IntentModel:
     """Read a model that `IntentModel.save` has written; nothing in the file is executed.
+
+    Args:
+        path: The file, or `REFERENCE`.
 
     Raises:
         CheckpointError: There is no such file, it is damaged, or it is of another version or encoder.
         MissingExtraError: The encoder's package is not installed.
     """
-    file = Path(path)
+    file = intent_model_file(path)
     if not file.is_file():
-        raise CheckpointError(f"there is no intent model {file}; scripts/train_intent.py makes one")
+        raise CheckpointError(
+            f"there is no intent model {file}; scripts/train_intent.py makes one, and {REFERENCE!r} is the one that "
+            "comes with this package"
+        )
     try:
         with safe_open(file, framework="numpy") as opened:
             header = json.loads((opened.metadata() or {})["intent_model"])

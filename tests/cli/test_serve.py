@@ -144,6 +144,7 @@ def test_an_export_with_a_missing_or_damaged_file_is_refused_at_start(
         (["--api-key-file", "none"], 2, "none cannot be read"),
         (["--host", "192.0.2.1"], 2, "cannot be listened on"),
         (["--intent-model", "none"], 1, "there is no intent model none"),
+        (["--n-best", "3"], 2, "found by as many beams, and beam_size is None"),
     ],
 )
 def test_what_cannot_be_served(tiny_checkpoint: Path, arguments: list[str], code: int, said: str) -> None:

@@ -77,6 +77,13 @@ def test_a_recording_becomes_a_line(manifest: Path, intents: Path, tiny_checkpoi
     assert not Path(open_record().place).exists()
 
 
+@pytest.mark.usefixtures("hears_the_text")
+def test_it_works_with_the_model_that_comes_along(manifest: Path, tiny_checkpoint: Path) -> None:
+    code, out, err = run(manifest, "--model", tiny_checkpoint)
+    assert code == 0, err
+    assert json.loads(out.splitlines()[0])["intent"]["name"] == "book_flight"
+
+
 def test_what_else_was_perhaps_said_is_weighed(manifest: Path, intents: Path, tiny_checkpoint: Path) -> None:
     code, out, err = run(manifest, "--intent-model", intents, "--model", tiny_checkpoint, "--n-best", "3")
     assert code == 0, err

@@ -14,7 +14,7 @@ from asr.fragment import Consent, Fragment
 from asr.inference.decoding import DecodeOptions
 from asr.inference.understanding import understand
 from asr.intent.event import read_event
-from asr.intent.model import IntentModel
+from asr.intent.model import IntentModel, reference_intent_model
 from asr.intent.training import Example, IntentOptions, train_intent_model
 from asr.model.checkpoint import Checkpoint, CheckpointInfo
 from asr.model.network import DialectWhisper
@@ -87,6 +87,8 @@ def test_a_transcriber_understands_what_it_transcribes(model: DialectWhisper, in
     understood = transcriber.understand(samples, intents, language="en")
     assert understood.transcript == transcriber.transcribe(samples, language="en")
     assert understood.intent == intents.predict(understood.event)
+    reference = transcriber.understand(samples, language="en").intent
+    assert reference == reference_intent_model().predict(understood.event)
 
 
 def test_personal_data_is_told_where_it_is_looked_for(intents: IntentModel) -> None:

@@ -16,7 +16,18 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from asr.errors import CheckpointError
-from asr.intent.model import OUT_OF_SCOPE, IntentModel, Reading, load_intent_model, readings
+from asr.intent.model import (
+    OUT_OF_SCOPE,
+    REFERENCE,
+    IntentModel,
+    Reading,
+    load_intent_model,
+    readings,
+    reference_intent_model,
+)
+from asr.intent.training import read_examples
+
+TRAVEL = Path(__file__).parents[2] / "datasets" / "intents" / "travel.fr.jsonl"
 
 
 @dataclass(frozen=True)
@@ -226,3 +237,21 @@ def test_a_damaged_or_foreign_file_is_refused(tiny: IntentModel, tmp_path: Path)
     for missing in (tmp_path / "gone", tmp_path):
         with pytest.raises(CheckpointError, match=r"there is no intent model .*; scripts/train_intent\.py makes one"):
             load_intent_model(missing)
+
+
+def test_the_model_that_comes_along_understands_what_it_never_read() -> None:
+    model = reference_intent_model()
+    assert model is reference_intent_model() and model.languages == ("en",)
+    french = read_examples(TRAVEL)
+    told = model.predict_many([one.text for one in french], language="fr")
+    assert sum(a.scores[0][0] == e.intent for a, e in zip(told, french, strict=True)) >= 0.9 * len(french)
+    for text in ("", "the paint on my cousin's house dries slowly", "\x00 <b></b> ..."):
+        assert model.predict(text, language="en").name == OUT_OF_SCOPE
+    assert model.predict("please play some jazz", language="en").name == "play_music"
+
+
+def test_the_model_that_comes_along_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_intent_model(REFERENCE).labels == reference_intent_model().labels
+    with pytest.raises(CheckpointError, match="'clinc150' is the one that comes"):
+        load_intent_model("clinc")
