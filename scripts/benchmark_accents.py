@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from asr import Fragment, read_manifest
 from asr.audio import load_audio
-from asr.metrics import macro_f1, statistic_estimate
+from asr.metrics import Estimate, gap_estimate, macro_f1, statistic_estimate
 from asr.metrics.calibration import calibration_error, fit_temperature
 from asr.model.checkpoint import load_checkpoint
 from asr.model.features import count_states
@@ -209,9 +209,13 @@ def folds(heard: Heard, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
     return [(rows[torch.from_numpy(learnt)], rows[torch.from_numpy(asked)]) for learnt, asked in pairs]
 
 
-def interval(speakers: npt.NDArray[np.str_], statistic: Callable[[npt.NDArray[np.intp]], float | None]) -> str:
+def interval(
+    speakers: npt.NDArray[np.str_],
+    statistic: Callable[[npt.NDArray[np.intp]], float | None],
+    estimate: Callable[..., Estimate] = statistic_estimate,
+) -> str:
     """The statistic over all, and its 95 % interval over speakers."""
-    found = statistic_estimate(statistic, list(speakers), resamples=RESAMPLES)
+    found = estimate(statistic, list(speakers), resamples=RESAMPLES)
     return f"{found.value:.3f}" if found.low is None else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
@@ -222,12 +226,13 @@ def show(name: str, heard: Heard, chances: Floats) -> None:
     f1 = interval(heard.speakers[accents], lambda rows: macro_f1(own[rows].tolist(), answers[rows].tolist()))
     confusion = confusion_matrix(own, answers)
     recalls = "  ".join(f"{share:.2f}" for share in confusion.diagonal() / confusion.sum(1))
-    error = calibration_error(chances[accents].max(-1), own == answers)
+    sure, right = chances[accents].max(-1), own == answers
+    error = interval(heard.speakers[accents], lambda rows: calibration_error(sure[rows], right[rows]), gap_estimate)
     there = ""
     if not accents.all():
-        right = (said == truth)[~accents]
-        there = interval(heard.speakers[~accents], lambda rows: float(right[rows].mean()))
-    print(f"{name:40} {f1:22} {recalls}   {error:.3f}  {there:22} {confusion.tolist()}", flush=True)
+        there_right = (said == truth)[~accents]
+        there = interval(heard.speakers[~accents], lambda rows: float(there_right[rows].mean()))
+    print(f"{name:40} {f1:22} {recalls}   {error:22} {there:22} {confusion.tolist()}", flush=True)
 
 
 def main() -> None:
@@ -252,7 +257,7 @@ def main() -> None:
     own = folds(heard, accents)
     # OTHER has one label, so that only its speakers are spread; without it there is nothing to spread.
     theirs = folds(heard, other) if len(other) else [(other, other)] * FOLDS
-    print(f"{'learnt by, from':40} {'macro F1':22} {'  '.join(LABELS)}  ECE    {'recall on OTHER':22} confusion")
+    print(f"{'learnt by, from':40} {'macro F1':22} {'  '.join(LABELS)}  {'ECE':22} {'recall on OTHER':22} confusion")
 
     def measure(name: str, answer: Callable[[Tensor, Tensor], Floats], own_cn: bool, beside: bool) -> Floats:
         """Hold speakers of both corpora out in turn; OTHER is learnt from only where it is to stand beside ACCENTS."""

@@ -5,6 +5,7 @@ Shapes: B batch, N samples.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,8 @@ from asr.model.heads import HEAD_NAMES, Fusion, HeadName, HeadSpec
 from asr.model.network import Encoded
 from asr.prosody import FRAME_RATE, emphasised, final_contour, prominence, track
 from asr.transcript import UNKNOWN, Punctuation, Segment, Transcript, Word
+
+log = logging.getLogger(__name__)
 
 # All else that `DecodeOptions.tag` can be is a tag.
 _TAG_MODES = ("auto", "given", "never")
@@ -154,6 +157,13 @@ class Transcriber:
         self.heads: dict[HeadName, HeadSpec] = {
             name: self._model.head(name).spec for name in HEAD_NAMES if name in self._model.heads
         }
+        if raw := [name for name, spec in self.heads.items() if not spec.calibrated]:
+            log.warning(
+                "%s: never calibrated, so their probabilities may be far off, and they never say %r; "
+                "`asr calibrate CHECKPOINT DEV.jsonl` mends that",
+                ", ".join(raw),
+                UNKNOWN,
+            )
         self._router: Router | None = None
         if adapters is not None:
             if self.engine.name != "torch":

@@ -86,6 +86,11 @@ class HeadSpec:
         if self.languages and len(self.languages) != len(self.labels):
             raise ValueError(f"{len(self.labels)} labels, but {len(self.languages)} languages")
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether temperature or threshold were learnt from development data."""
+        return self.temperature != 1.0 or self.threshold > 0.0
+
 
 class Head(nn.Module):
     """A classifier over the encoder's layers, and over the pitch at a fragment's end where its spec asks for that.

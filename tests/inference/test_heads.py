@@ -218,3 +218,15 @@ def test_without_heads_nothing_is_told(model: DialectWhisper, voice: Voice) -> N
 def test_a_short_fragment_is_marked(transcriber: Transcriber, voice: Voice) -> None:
     assert transcriber.transcribe(voice(2.9)).to_dict()["short"] is True
     assert transcriber.transcribe(voice(3.1)).to_dict()["short"] is False
+
+
+def test_heads_that_were_never_calibrated_are_named(model: DialectWhisper, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoint = Checkpoint(model, CheckpointInfo(base_model="tiny"))
+    sure = {name: replace(spec, temperature=1.5) for name, spec in EVERYTHING.items()}
+    model.set_heads(sure)
+    Transcriber(checkpoint)
+    assert not caplog.messages
+    model.set_heads(sure | {"tune": EVERYTHING["tune"]})
+    Transcriber(checkpoint)
+    (said,) = caplog.messages
+    assert said.startswith("tune: never calibrated") and "asr calibrate" in said
