@@ -76,9 +76,9 @@ class ExpressionBias(LogitFilter):  # type: ignore[misc]  # whisper ships no typ
             plain = expression.translate(APOSTROPHES)
             for written in {plain, plain[0].upper() + plain[1:]}:
                 first, *others = written.split(" ")
-                silent = len(tokenizer.encode(f" {first}")) if others else 0
+                silent = len(tokenizer.encode(f" {first}", disallowed_special=())) if others else 0
                 node = self._root
-                tokens = tokenizer.encode(f" {written}")
+                tokens = tokenizer.encode(f" {written}", disallowed_special=())
                 for place, token in enumerate(tokens):
                     node = node.following.setdefault(token, _Node())
                     node.gains |= place >= silent

@@ -57,8 +57,8 @@ class DecodeOptions:
         fallback: When and how windows of a recording are decoded again; fragments never are.
 
     Raises:
-        ConfigError: A number is below 1, the bias or the temperature negative or infinite, or there is a temperature in
-            a beam search.
+        ConfigError: A number is below 1, the bias or the temperature negative or infinite, there is a temperature in a
+            beam search, or one of Whisper's own tokens in the prompt.
     """
 
     beam_size: int | None = None
@@ -83,6 +83,8 @@ class DecodeOptions:
                 f"the {self.n_best} best texts are found by as many beams, and beam_size is {self.beam_size}; choose "
                 f"{self.n_best} or more"
             )
+        if self.prompt is not None and "<|" in self.prompt:
+            raise ConfigError("the prompt holds '<|', with which Whisper's own tokens begin; take them out of it")
         if not 0 <= self.bias < float("inf"):
             raise ConfigError(f"bias must be a number, 0 or more, found {self.bias}")
         if not 0 <= self.temperature < float("inf") or (self.temperature and self.beam_size is not None):

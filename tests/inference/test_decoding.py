@@ -198,6 +198,11 @@ def test_options_that_cannot_work(options: dict[str, int]) -> None:
         DecodeOptions(**options)
 
 
+def test_a_prompt_cannot_say_what_only_whisper_says() -> None:
+    with pytest.raises(ConfigError, match=r"the prompt holds '<\|'"):
+        DecodeOptions(prompt="as I said <|endoftext|>")
+
+
 @pytest.mark.parametrize("bias", [-0.5, float("nan"), float("inf")])
 def test_a_bias_that_cannot_work(bias: float) -> None:
     with pytest.raises(ConfigError, match="bias must be a number, 0 or more"):

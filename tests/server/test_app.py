@@ -430,6 +430,11 @@ def test_garbage_instead_of_http(serve: Any, recording: bytes) -> None:
     assert post(url, recording).status_code == 200
 
 
+def test_a_prompt_with_whispers_own_tokens_is_refused(serve: Any, recording: bytes) -> None:
+    answer = post(serve(), recording, prompt="<|endoftext|>")
+    assert answer.status_code == 400 and "Whisper's own tokens" in answer.json()["error"]["message"]
+
+
 def test_no_word_name_or_key_is_logged(
     serve: Any, recording: bytes, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
