@@ -242,7 +242,8 @@ def _train(
         loggers=loggers,
         watchers=[NoteFigures(card)],
     )
-    log.info("best checkpoint: %s", best)
+    # The others know of what was kept on the way only.
+    rank_zero_only(log.info)("best checkpoint: %s", best)
     return best
 
 
