@@ -12,7 +12,7 @@ _LARGE = 1 << 20
 
 
 def give_back() -> None:
-    """Give what is free back, where the C library would keep it: an archive's process held three times what it used."""
+    """Give what is free back, where the C library would keep it."""
     trim = _of_glibc("malloc_trim")
     if trim is not None:
         trim(0)
@@ -21,9 +21,8 @@ def give_back() -> None:
 def give_back_at_once() -> None:
     """Let large blocks go back whenever they are free, from now on.
 
-    For a server, whose memory then stays what it is in use: what lies free in pieces was 190 MB after thousands of
-    requests, and is 70 MB. The system must clear every block anew, so that an archive, in batches as large as it likes,
-    takes a third more time.
+    For a server, whose free pieces would else become more for thousands of requests. The system must clear every block
+    anew, which costs an archive's large batches more time than they have to give.
     """
     option = _of_glibc("mallopt")
     if option is not None:

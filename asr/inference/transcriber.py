@@ -159,10 +159,9 @@ class Transcriber:
         }
         if raw := [name for name, spec in self.heads.items() if not spec.calibrated]:
             log.warning(
-                "%s: never calibrated, so their probabilities may be far off, and they never say %r; "
-                "`asr calibrate CHECKPOINT DEV.jsonl` mends that",
+                "%s: never calibrated, so probabilities may be far off, and no answer is too unsure to be told; "
+                "`asr calibrate CHECKPOINT DEV.jsonl --output NEW.pt` mends that",
                 ", ".join(raw),
-                UNKNOWN,
             )
         self._router: Router | None = None
         if adapters is not None:

@@ -161,8 +161,7 @@ def gap_estimate(
 
     The draws lie above the figure by about as much as the figure lies above what many more speakers would give. So
     their interval is mirrored at the figure (the basic bootstrap: Davison and Hinkley 1997, 5.2), and its lower end
-    lowered by that surplus once more. Of simulated expected calibration errors of 0, .05 and .15, of 14 to 60 speakers,
-    83 to 94 % of the intervals held the true one; of those of `statistic_estimate` 0 to 98 %.
+    lowered by that surplus once more: else a gap that is not there would lie outside too often.
 
     Args:
         statistic: As in statistic_estimate; never below zero.

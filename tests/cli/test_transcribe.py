@@ -285,9 +285,10 @@ def test_control_c_ends_with_130_and_a_repeated_run_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(asr.inference.transcriber.Transcriber, "_hear", interrupted)
+        # A slow machine would say how far it is.
+        patch.setattr(sys.modules["asr.cli.transcribe"], "_LINE_SECONDS", float("inf"))
         code, _, stderr = run_tiny(talks, "--language", "fr", "--batch-seconds", "60")
-    # Nothing is said but how far it was, where it was slow.
-    assert code == 130 and all(line.startswith("1 of 4 items") for line in stderr.splitlines())
+    assert (code, stderr) == (130, "")
     assert files(Path()) == ["a.txt", "b.txt"]
     assert run_tiny(talks, "--language", "fr")[2].startswith("2 transcribed, 2 skipped")
 

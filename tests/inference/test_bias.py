@@ -33,6 +33,11 @@ CHOICE = [
 BIAS = ExpressionBias(EXPRESSIONS, TOKENIZER, 0.5)
 
 
+def test_whispers_own_tokens_in_an_expression_are_letters_like_others() -> None:
+    letters = TOKENIZER.encode(" <|endoftext|> là", disallowed_special=())
+    assert TOKENIZER.eot not in letters and ExpressionBias(["<|endoftext|> là"], TOKENIZER, 0.5).bonus(letters) > 0
+
+
 def continues(token: int) -> bool:
     text = TOKENIZER.decode([token]) if token < TOKENIZER.eot else ""
     return text != "" and (text[0] == "\ufffd" or unicodedata.category(text[0])[0] in "LNM")
