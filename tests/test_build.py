@@ -171,7 +171,7 @@ def test_a_run_on_object_storage_goes_on_from_another_folder(
     pack([corpus], tmp_path / "packed", shard_size=5, seed=1, consent=None)
     fsspec.filesystem("memory").rm("/resumed", recursive=True)
     fsspec.filesystem("memory").put(str(tmp_path / "packed"), "/resumed", recursive=True)
-    with pytest.raises(ManifestError, match="not the one that this run was training on"):
+    with pytest.raises(ManifestError, match="not the one that this run began with"):
         run_training(resumed)
 
 

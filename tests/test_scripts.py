@@ -68,7 +68,10 @@ def steps(log: Path) -> list[int]:
     return [row["step"] for row in rows if "train/loss" in row]
 
 
-def test_a_training_is_interrupted_and_goes_on(tiny_checkpoint: Path, corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_training_is_interrupted_and_goes_on(
+    tiny_checkpoint: Path, corpus: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     given = [f"data.train={corpus}", f"model.name={tiny_checkpoint}", *QUICK]
     # A step of many batches: after the signal, more are needed than have been loaded ahead.
     size = ["trainer.max_steps=16", "trainer.accumulate=8", "data.workers=1"]
@@ -84,8 +87,8 @@ def test_a_training_is_interrupted_and_goes_on(tiny_checkpoint: Path, corpus: Pa
     log = tmp_path / "runs/mine/log.jsonl"
     while not steps(log) and started.poll() is None:
         time.sleep(0.1)
-    # As a terminal does it: to the process that trains and to those that load its audio.
-    os.killpg(started.pid, signal.SIGINT)
+    # As a terminal and Slurm do it: to the process that trains and to those that load its audio.
+    os.killpg(started.pid, number)
     _, stderr = started.communicate(timeout=120)
     assert started.returncode == 75, stderr
     done = len(set(steps(log)))

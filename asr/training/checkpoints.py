@@ -29,6 +29,8 @@ STATE_VERSION = 4
 _VERSION_ENTRY = "state_version"
 # How a training ends that was asked to and has saved its state: "temporary failure, try again" (sysexits.h).
 STOPPED = 75
+# What ends a training: Ctrl-C, a preemption, and Slurm's warning, where a job asks for it.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class TrainingStopped(AsrError):
@@ -221,9 +223,8 @@ def _between_steps(trainer: lightning.Trainer, index: int) -> bool:
 class StopOnSignal(lightning.Callback):
     """Ends the step that runs when a signal comes, saves the state and stops; a second one stops at once.
 
-    The signals are SIGINT (Ctrl-C), SIGTERM (a preemption) and SIGUSR1 (Slurm's warning, where a job asks for it;
-    lightning would write a checkpoint of its own then). Of several processes one is enough to hear it. A validation
-    that runs, or follows that step, is brought to its end as well.
+    At SIGUSR1 lightning would write a checkpoint of its own. Of several processes one is enough to hear a signal. A
+    validation that runs, or follows that step, is brought to its end as well.
 
     Args:
         checkpoints: Saves the state.
@@ -237,7 +238,7 @@ class StopOnSignal(lightning.Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Listen, from here on instead of lightning, which would end at SIGTERM without saving."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        for number in SIGNALS:
             self._before[number] = signal.signal(number, self._receive)
 
     def teardown(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,7 +41,7 @@ from asr.model.checkpoint import CheckpointInfo
 from asr.model.heads import HeadName
 from asr.model.network import DialectWhisper
 from asr.privacy.consent import ConsentCheck
-from asr.training.checkpoints import STATE, AtomicCheckpointIO, Checkpoints, StopOnSignal
+from asr.training.checkpoints import SIGNALS, STATE, AtomicCheckpointIO, Checkpoints, StopOnSignal
 from asr.training.heads import HeadOptions
 from asr.training.log import JsonLinesLogger, LogBeforeSaving
 from asr.training.processes import WatchProcesses, check_processes, lost_process, make_strategy
@@ -150,7 +151,7 @@ class FragmentData(lightning.LightningDataModule):
         self.consent = consent
         self.workers = workers
         self.position = Position()
-        self._hashes = {manifest: order_hash(manifest) for manifest in data.train}
+        self._hashes = {manifest: order_hash(manifest) for manifest in (*data.train, *data.dev)}
         self.waits: deque[float] = deque([0.0])
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -183,6 +184,8 @@ class FragmentData(lightning.LightningDataModule):
         return self._loader(draws, as_they_are)
 
     def _loader(self, draws: Any, options: BatchOptions) -> _TimedLoader:
+        if self.workers:
+            _start_fork_server()
         return _TimedLoader(
             BatchLoader(self.labeller, options),
             sampler=draws,
@@ -190,7 +193,6 @@ class FragmentData(lightning.LightningDataModule):
             num_workers=self.workers,
             # A fork would copy the locks of torch's threads as they are.
             multiprocessing_context="forkserver" if self.workers else None,
-            worker_init_fn=_ignore_interrupts,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -198,21 +200,21 @@ class FragmentData(lightning.LightningDataModule):
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place in the training stream, and what the order of the stream depends on."""
+        """Return the place in the training stream, and hashes of what is heard in it and measured beside it."""
         return asdict(self.position) | {"manifests": self._hashes}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go to a place in the training stream.
 
         Raises:
-            ManifestError: A manifest has changed since, so that the place is another one.
+            ManifestError: A manifest has changed since: the place is another one, or figures cannot be compared.
         """
         # By their order: a copy from object storage lies in the run's folder, and that may have been moved.
         before = state_dict.get("manifests", {}).values()
         for (manifest, now), then in zip(self._hashes.items(), before, strict=False):
             if now != then:
                 raise ManifestError(
-                    "the manifest is not the one that this run was training on, and its order is another one now "
+                    "the manifest is not the one that this run began with, and what would come is another training "
                     "(consent alone may change); restore it, or start a new run from the run's last.pt",
                     manifest,
                 )
@@ -236,13 +238,19 @@ class _TimedLoader(DataLoader[Batch]):
             yield batch
 
 
-def _ignore_interrupts(worker: int) -> None:
-    """Let the training process alone hear what a terminal or a cluster sends to all: it still needs batches then.
+def _start_fork_server() -> None:
+    """Start what the workers are forked from, deaf, as they will be, to what a terminal or a cluster sends to all.
 
-    SIGTERM is not among it: by that the training process itself ends its workers.
+    The training process alone hears it: it still needs batches then, and its workers end when it does.
     """
-    for number in (signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        # The fork server would start it otherwise, and it lets signals through again.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _DevelopmentDraws:

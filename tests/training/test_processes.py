@@ -286,7 +286,7 @@ def test_a_manifest_that_changed_is_refused(given: list[str], corpus: Path, tmp_
     write_manifest(fragments[1:], corpus)
     refused = Script(tmp_path, f"resume={run}")
     assert refused.ends() == [1]
-    assert refused.said.splitlines()[-1].startswith("asr: the manifest is not the one that this run was training on")
+    assert refused.said.splitlines()[-1].startswith("asr: the manifest is not the one that this run began with")
 
 
 def test_two_processes_validate_as_one_and_divide_weights(given: list[str], tmp_path: Path) -> None:

@@ -259,6 +259,13 @@ def test_a_state_of_an_older_version_is_refused(run: Run, tmp_path: Path) -> Non
     assert path.read_bytes() == before
 
 
+def test_development_fragments_that_changed_are_refused(run: Run, dev: Path, tmp_path: Path) -> None:
+    run(tmp_path / "run", dev=dev, validate_every=1)
+    write_manifest(list(read_manifest(dev))[1:], dev)
+    with pytest.raises(ManifestError, match=r"not the one that this run began with.*dev\.jsonl"):
+        run(tmp_path / "run", dev=dev, validate_every=1, max_steps=4, resume=True)
+
+
 def test_signals_are_given_back(run: Run, tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with signalled(1), pytest.raises(TrainingStopped):
