@@ -15,6 +15,7 @@ ROWS = (
         "errors",
         "files",
         "sums",
+        "memory",
         "addresses",
         "lines",
         "jsonlines",

@@ -63,9 +63,9 @@ def serve(
     except ImportError as error:
         raise MissingExtraError(f"the server needs the package {error.name}; install dialect-asr[server]") from error
     from asr.inference.decoding import DecodeOptions
-    from asr.inference.memory import give_back_at_once
     from asr.inference.transcriber import Transcriber
     from asr.intent.model import load_intent_model
+    from asr.memory import give_back_at_once
 
     give_back_at_once()
     try:

@@ -34,13 +34,13 @@ from asr.inference.engine import Decoded, Engine
 from asr.inference.engines import open_engine
 from asr.inference.fallback import decode_again
 from asr.inference.heads import NOTHING, Answer, answers
-from asr.inference.memory import give_back
 from asr.inference.punctuation import has_words, punctuated
 from asr.inference.speech import SpeechOptions
 from asr.inference.stitch import Assembly
 from asr.inference.understanding import Understanding, understand
 from asr.inference.windows import WindowOptions, options_for
 from asr.intent.model import IntentModel, reference_intent_model
+from asr.memory import give_back
 from asr.model.checkpoint import Checkpoint
 from asr.model.features import MAX_SAMPLES
 from asr.model.heads import HEAD_NAMES, Fusion, HeadName, HeadSpec

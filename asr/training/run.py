@@ -37,6 +37,7 @@ from asr.data.stream import (
     sequential_batches,
 )
 from asr.errors import AudioError, ConfigError, ManifestError, TrainingError
+from asr.memory import keep
 from asr.model.checkpoint import CheckpointInfo
 from asr.model.heads import HeadName
 from asr.model.network import DialectWhisper
@@ -389,6 +390,8 @@ def train(
     assert trainer.precision != "auto"
     if trainer.threads:
         torch.set_num_threads(trainer.threads)
+    if trainer.accelerator == "cpu" or not torch.cuda.is_available():
+        keep()
     lightning.seed_everything(seed, verbose=False)
     model.train()
     model.gradient_checkpointing = trainer.gradient_checkpointing
@@ -430,7 +433,6 @@ def train(
             max_steps=trainer.max_steps,
             max_epochs=-1,
             accumulate_grad_batches=trainer.accumulate,
-            gradient_clip_val=optim.clip_norm or None,
             val_check_interval=trainer.validate_every * trainer.accumulate if data.dev else None,
             check_val_every_n_epoch=None if data.dev else 1,
             num_sanity_val_steps=0,

@@ -51,7 +51,6 @@ class Whole:
         return self._model
 
 
-def norm_of(gradients: Sequence[Tensor]) -> Tensor:
-    """The norm of gradients, divided or not, as one number in every process."""
-    norm = torch.nn.utils.get_total_norm(gradients)
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+def is_finite(norm: Tensor) -> bool:
+    """Whether a gradient's norm is; of divided gradients each process holds a part of it."""
+    return bool((norm.full_tensor() if isinstance(norm, DTensor) else norm).isfinite())

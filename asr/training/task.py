@@ -34,7 +34,7 @@ from asr.text import get_normalizer
 from asr.training.adversary import PACE, Adversary, strength_at
 from asr.training.heads import HeadOptions
 from asr.training.parts import Parts, Step
-from asr.training.sharding import Whole, norm_of, shard
+from asr.training.sharding import Whole, is_finite, shard
 
 # So many recordings that cannot be read end no run, whatever their share.
 _FEW_UNREADABLE = 10
@@ -317,16 +317,17 @@ class TranscriptionTask(lightning.LightningModule):
             for count, total in zip(asked, totals, strict=True)
         ]
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Look at the gradient before it changes the weights; it is the same in every process.
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *told: Any, **more: Any) -> None:
+        """Look at the gradient before it changes the weights, and shorten it; it is the same in every process.
 
         Raises:
             TrainingError: A loss or the gradient is not finite.
         """
-        gradients = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+        learning = [parameter for parameter in self.parameters() if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in learning if parameter.grad is not None])
         # With fp16 a gradient too large to be held is an everyday thing: the step is skipped, the loss scaled anew.
         scaled = self.trainer.precision == "16-mixed"
-        finite = scaled or bool(norm_of(gradients).isfinite())
+        finite = scaled or is_finite(norm)
         parts: list[list[str]] = [self._broken]
         if self.trainer.world_size > 1 and (scaled or not finite):
             found: list[Any] = [None] * self.trainer.world_size
@@ -342,6 +343,8 @@ class TranscriptionTask(lightning.LightningModule):
                 "kept: look at these fragments, or go on from an earlier checkpoint with a lower learning rate"
             )
         self._step, self._broken = [], []
+        if self.optim.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(learning, self.optim.clip_norm, norm)
 
     def _answers(self, encoded: Encoded, num_samples: Tensor, batch: Batch) -> dict[HeadName, _Answer]:
         """What each head that learns makes of a batch, whose fragments may have become longer or shorter."""
@@ -482,7 +485,7 @@ class TranscriptionTask(lightning.LightningModule):
         ]
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6, fused=True)
         # A fused optimiser offers to undo fp16's loss scale by itself, which is too late for the gradient to be clipped
-        # before. In any mixed precision lightning refuses to clip as long as it offers.
+        # before.
         optimizer._step_supports_amp_scaling = False
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,4 +1,4 @@
-"""Gives memory that is free back to the system: batches of ever other shapes leave it in ever more pieces."""
+"""Whether memory that is free goes back to the system: batches of ever other shapes leave it in ever more pieces."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import ctypes
 import sys
 from typing import Any
 
-# mallopt(3): blocks of so many bytes or more are mapped each for itself.
+# mallopt(3): how much may lie free at the heap's end, from how many bytes on a block is mapped for itself, and how many
+# such blocks there may be.
+_M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_MMAP_MAX = -4
 _LARGE = 1 << 20
 
 
@@ -27,6 +30,18 @@ def give_back_at_once() -> None:
     option = _of_glibc("mallopt")
     if option is not None:
         option(_M_MMAP_THRESHOLD, _LARGE)
+
+
+def keep() -> None:
+    """Let nothing go back, from now on.
+
+    For a training on a processor, of which each step needs the gigabytes that the last one has freed: the system would
+    clear them anew.
+    """
+    option = _of_glibc("mallopt")
+    if option is not None:
+        option(_M_MMAP_MAX, 0)
+        option(_M_TRIM_THRESHOLD, -1)
 
 
 def _of_glibc(name: str) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asr.inference.memory import give_back
+from asr.memory import give_back
 
 
 def megabytes() -> float:
@@ -29,7 +29,7 @@ AT_ONCE = """
 import sys
 from pathlib import Path
 import numpy as np
-from asr.inference.memory import give_back_at_once
+from asr.memory import give_back_at_once
 
 def megabytes():
     return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
@@ -57,3 +57,28 @@ def test_large_blocks_go_back_at_once() -> None:
     found = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, check=True, timeout=120)
     without, kept = map(float, found.stdout.split())
     assert kept < 10 < 100 < without
+
+
+KEPT = """
+import resource
+import numpy as np
+from asr.memory import keep
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        np.ones(8 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+without = faults()
+keep()
+faults()
+print(without, faults())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc gives large blocks back")
+def test_what_a_step_has_freed_is_there_for_the_next() -> None:
+    found = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True, timeout=120)
+    without, kept = map(int, found.stdout.split())
+    assert kept * 20 < without
