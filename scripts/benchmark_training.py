@@ -91,6 +91,7 @@ class Turn:
 def train_ours(plan: Plan, line: Connection) -> None:
     """Train as `scripts/train.py` does."""
     os.setpgrp()
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as that script
     from asr.data.batch import BatchOptions
     from asr.model.checkpoint import load_checkpoint
     from asr.training import run

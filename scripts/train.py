@@ -1,5 +1,11 @@
 """Fine-tune: python scripts/train.py experiment=dialect data.train=train.jsonl data.dev=dev.jsonl model=base."""
 
+import os
+
+# On a processor torch takes its large blocks in pages of 2 MB then, of which there are few to look up; it asks once,
+# before its first tensor.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
