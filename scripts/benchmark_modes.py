@@ -149,6 +149,7 @@ def make_model(dims: ModelDimensions, mode: AdaptMode) -> DialectWhisper:
 def learn(plan: Plan, line: Connection) -> None:
     """Train as `scripts/train.py` does; tell memory and seconds."""
     os.setpgrp()
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as `scripts/train.py` does
     logging.disable(logging.WARNING)
     cuda = plan.device == "cuda"
     model = make_model(dims_of(plan.size), plan.mode)
