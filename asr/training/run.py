@@ -422,6 +422,8 @@ def train(
         # All processes log the same figures: the task has gathered what they are made of.
         warnings.filterwarnings("ignore", ".*sync_dist=True.*")
         warnings.filterwarnings("ignore", ".*Total length of `list` across ranks is zero.*")
+        # Its new name is not known to the oldest torch that this works with.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated.*")
         loop = lightning.Trainer(
             accelerator=trainer.accelerator,
             devices=trainer.devices,
