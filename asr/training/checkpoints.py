@@ -240,6 +240,8 @@ class StopOnSignal(lightning.Callback):
         """Listen, from here on instead of lightning, which would end at SIGTERM without saving."""
         for number in SIGNALS:
             self._before[number] = signal.signal(number, self._receive)
+        # Whoever has started this process may have held them back; what came meanwhile is heard now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def teardown(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
         """Listen no more."""

@@ -273,6 +273,15 @@ def test_signals_are_given_back(run: Run, tmp_path: Path) -> None:
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_a_signal_that_was_held_back_is_heard(run: Run, tmp_path: Path) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        with signalled(1, signal.SIGTERM), pytest.raises(TrainingStopped):
+            run(tmp_path / "run")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def test_a_second_signal_stops_at_once(run: Run, tmp_path: Path) -> None:
     with signalled(1), signalled(1), pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run")
