@@ -39,6 +39,7 @@ from whisper.model import ModelDimensions, Whisper
 from asr.data.batch import BatchLoader, BatchOptions
 from asr.data.labels import Labeller
 from asr.data.stream import BatchStream
+from asr.memory import take_large_pages
 from asr.model.adapt import AdaptMode, adapt, trainable_parameters
 from asr.model.checkpoint import CheckpointInfo
 from asr.model.network import DialectWhisper
@@ -149,7 +150,7 @@ def make_model(dims: ModelDimensions, mode: AdaptMode) -> DialectWhisper:
 def learn(plan: Plan, line: Connection) -> None:
     """Train as `scripts/train.py` does; tell memory and seconds."""
     os.setpgrp()
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as `scripts/train.py` does
+    take_large_pages()
     logging.disable(logging.WARNING)
     cuda = plan.device == "cuda"
     model = make_model(dims_of(plan.size), plan.mode)

@@ -91,12 +91,13 @@ class Turn:
 def train_ours(plan: Plan, line: Connection) -> None:
     """Train as `scripts/train.py` does."""
     os.setpgrp()
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as that script
     from asr.data.batch import BatchOptions
+    from asr.memory import take_large_pages
     from asr.model.checkpoint import load_checkpoint
     from asr.training import run
     from asr.training.task import OptimOptions, TranscriptionTask
 
+    take_large_pages()
     turn = Turn(line, plan.cuda)
 
     class TakesTurns(TranscriptionTask):

@@ -1,23 +1,19 @@
 """Fine-tune: python scripts/train.py experiment=dialect data.train=train.jsonl data.dev=dev.jsonl model=base."""
 
-import os
-
-# On a processor torch takes its large blocks in pages of 2 MB then, of which there are few to look up; it asks once,
-# before its first tensor.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from asr.entry import entry_point
+from asr.memory import take_large_pages
 
 
 @hydra.main(version_base="1.3", config_path="../configs", config_name="train")
 def main(config: DictConfig) -> float | None:
     """Compose, check, build, run; return the monitored figure, of which a search looks for the lowest."""
     with entry_point():
+        take_large_pages()
         from asr.build import reached, run_training, run_trial
         from asr.config import TrainConfig, of_multirun, saved_config, to_options
 

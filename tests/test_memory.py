@@ -24,7 +24,14 @@ def test_what_is_free_between_what_is_not_goes_back() -> None:
     assert before - megabytes() > 100 and len(kept) == 200
 
 
-# In a process of its own: it holds for all that follows. Blocks of 8 MB, each with a small one behind it that stays.
+def told_by(script: str) -> tuple[float, float]:
+    """Two numbers, from a process of its own: what is asked of glibc holds for all that follows."""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    without, kept = map(float, found.stdout.split())
+    return without, kept
+
+
+# Blocks of 8 MB, each with a small one behind it that stays.
 AT_ONCE = """
 import sys
 from pathlib import Path
@@ -54,8 +61,7 @@ print(without, kept())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc keeps what is free")
 def test_large_blocks_go_back_at_once() -> None:
-    found = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, check=True, timeout=120)
-    without, kept = map(float, found.stdout.split())
+    without, kept = told_by(AT_ONCE)
     assert kept < 10 < 100 < without
 
 
@@ -79,6 +85,5 @@ print(without, faults())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc gives large blocks back")
 def test_what_a_step_has_freed_is_there_for_the_next() -> None:
-    found = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True, timeout=120)
-    without, kept = map(int, found.stdout.split())
+    without, kept = told_by(KEPT)
     assert kept * 20 < without

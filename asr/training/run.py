@@ -289,6 +289,10 @@ class _Place(lightning.Callback):
         module.log("train/wait_seconds", sum(self.loaders.waits), batch_size=len(batch.fragments))
 
 
+def _on_gpu(options: TrainerOptions) -> bool:
+    return options.accelerator != "cpu" and torch.cuda.is_available()
+
+
 def with_precision(options: TrainerOptions) -> TrainerOptions:
     """Return the options with the number format that ``auto`` means on this machine.
 
@@ -296,7 +300,7 @@ def with_precision(options: TrainerOptions) -> TrainerOptions:
     """
     if options.precision != "auto":
         return options
-    if options.accelerator != "cpu" and torch.cuda.is_available():
+    if _on_gpu(options):
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         fast = torch.cpu._is_amx_tile_supported()
@@ -309,7 +313,7 @@ def workers_for(data: DataOptions, trainer: TrainerOptions) -> int:
     """How many processes load audio; results do not depend on it."""
     if data.workers != "auto":
         return data.workers
-    if trainer.accelerator == "cpu" or not torch.cuda.is_available():
+    if not _on_gpu(trainer):
         return 1
     cores: int = joblib.cpu_count()  # as a container's limit has it
     # Each of a machine's training processes needs a core of its own.
@@ -390,7 +394,7 @@ def train(
     assert trainer.precision != "auto"
     if trainer.threads:
         torch.set_num_threads(trainer.threads)
-    if trainer.accelerator == "cpu" or not torch.cuda.is_available():
+    if not _on_gpu(trainer):
         keep()
     lightning.seed_everything(seed, verbose=False)
     model.train()

@@ -484,8 +484,7 @@ class TranscriptionTask(lightning.LightningModule):
             for matrix in (True, False)
         ]
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6, fused=True)
-        # A fused optimiser offers to undo fp16's loss scale by itself, which is too late for the gradient to be clipped
-        # before.
+        # A fused optimiser offers to undo fp16's loss scale by itself, after the gradient was clipped.
         optimizer._step_supports_amp_scaling = False
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_share)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

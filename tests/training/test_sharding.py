@@ -45,8 +45,18 @@ def test_the_whole_of_what_was_divided(group: None, tiny_whisper: Whisper) -> No
     for task in (plain, divided):
         task.step(tokens).backward()
         torch.optim.SGD(task.parameters(), lr=0.1).step()
-    parts = [parameter.grad for parameter in divided.parameters() if parameter.grad is not None]
-    assert is_finite(torch.nn.utils.get_total_norm(parts))
+    gradients = [parameter.grad for parameter in plain.parameters() if parameter.grad is not None]
+    expected = torch.cat([gradient.double().flatten() for gradient in gradients]).norm()
+    learning = [parameter for parameter in divided.parameters() if parameter.grad is not None]
+    parts = [parameter.grad for parameter in learning if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm(parts)
+    assert isinstance(norm, DTensor) and is_finite(norm)
+    assert float(norm.full_tensor()) == pytest.approx(float(expected), rel=1e-4)
+    # As the task shortens them.
+    torch.nn.utils.clip_grads_with_norm_(learning, float(expected) / 2, norm)
+    for part, gradient in zip(parts, gradients, strict=True):
+        assert isinstance(part, DTensor)
+        torch.testing.assert_close(part.full_tensor(), gradient / 2, rtol=1e-3, atol=1e-6)
     parts[0].to_local().view(-1)[0] = torch.inf  # type: ignore[attr-defined]
     assert not is_finite(torch.nn.utils.get_total_norm(parts))
     found = whole.gathered(divided.model).state_dict()
