@@ -306,6 +306,7 @@ def run_evaluation(config: EvaluateConfig) -> None:
             intent_model=intent_model,
             standard=config.standard,
             abilities=config.abilities,
+            as_recordings=config.as_recordings,
         )
         outcome.details["fragments"] = report.fragments
         if not config.without_consent_check:

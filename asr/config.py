@@ -176,6 +176,7 @@ class EvaluateConfig:
         intent_model: Tells what the outputs ask for, compared with the fragments' ``intent``; None asks nothing.
         standard: The dialect, or the test set, that is standard speech, for the gap in intent retention.
         abilities: Measure long recordings, word times and silence too.
+        as_recordings: Hear fragments as `asr transcribe` hears recordings; see `asr.evaluation.evaluate`.
         decode: How both search for text.
         baseline_tag: In the place of ``decode.tag`` for the baseline.
         device: ``cpu``, ``cuda`` or ``auto``.
@@ -195,6 +196,7 @@ class EvaluateConfig:
     intent_model: str | None = None
     standard: str | None = None
     abilities: bool = True
+    as_recordings: bool = False
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     baseline_tag: str = "auto"
     device: str = "auto"

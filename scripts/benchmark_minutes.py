@@ -2,9 +2,10 @@
 
 Trains on 5, 15, 30 and 60 minutes of TRAIN, drawn at random among all of its speakers, and on all of it
 (`experiment=dialect`, as many passes each, but no less than --least steps), and scores each on DEV, whose speakers
-are others. With --replay as much of what the base hears in standard speech is heard beside it as `experiment=dialect`
-advises; with --standard the standard is scored too. Prints a table in Markdown, and writes it and a picture into the
-folder. A run that is there already is not trained again.
+are others: once, as the fragments are cut, and as `asr transcribe` hears recordings. With --replay as much of what the
+base hears in standard speech is heard beside it as `experiment=dialect` advises; with --standard the standard is scored
+too. Prints a table in Markdown, and writes it and a picture into the folder. A run that is there already is not trained
+again.
 """
 
 from __future__ import annotations
@@ -85,16 +86,21 @@ def main() -> None:
     everything = list(read_manifest(given.train))
     consent = {"consent": None} if given.without_consent_check else {}
     sets = {"dialect": given.dev} | ({"standard": given.standard} if given.standard else {})
-    header = ["minutes", "fragments", "speakers", "steps", *(f"{name} WER %" for name in sets)]
+    ways = {"": False, ", as recordings": True}
+    header = ["minutes", "fragments", "speakers", "steps", *(f"{name} WER %{way}" for name in sets for way in ways)]
     rows: list[list[str]] = []
     curve: list[tuple[float, float]] = []
 
     def score(checkpoint: Path | str, minutes: float, *row: int) -> None:
-        report = evaluate(Transcriber(checkpoint), sets, system_name=f"{minutes:g} minutes", **consent)
-        groups = {group.group: group for group in report.targets[0].groups if group.dimension == "test_set"}
-        groups.setdefault("dialect", report.targets[0].overall)
-        rows.append([f"{minutes:.0f}", *map(str, row), *(told(groups[name]) for name in sets)])
-        curve.append((minutes, 100 * (groups["dialect"].system.wer.value or 0.0)))
+        transcriber = Transcriber(checkpoint)
+        found = []
+        for as_recordings in ways.values():
+            name = f"{minutes:g} minutes"
+            report = evaluate(transcriber, sets, system_name=name, as_recordings=as_recordings, **consent)
+            groups = {group.group: group for group in report.targets[0].groups if group.dimension == "test_set"}
+            found.append({"dialect": report.targets[0].overall} | groups)
+        rows.append([f"{minutes:.0f}", *map(str, row), *(told(groups[name]) for name in sets for groups in found)])
+        curve.append((minutes, 100 * (found[0]["dialect"].system.wer.value or 0.0)))
 
     score(given.model, 0, 0, 0, 0)
     for wanted in (*given.minutes, float("inf")):

@@ -353,6 +353,7 @@ class EvaluationReport:
         abilities: The system's; None where they were not asked for.
         baseline_abilities: The baseline's.
         intents: What the system, and then the baseline, leave of the understanding; none without an intent model.
+        as_recordings: Whether fragments were heard as `asr transcribe` hears recordings, or once, as they were cut.
     """
 
     system: str
@@ -371,6 +372,7 @@ class EvaluationReport:
     seed: int
     refused: tuple[tuple[str, int], ...] = ()
     intents: tuple[IntentScores, ...] = ()
+    as_recordings: bool = False
     abilities: Abilities | None = None
     baseline_abilities: Abilities | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from asr.evaluation.labels import score_labels, score_marks
 from asr.evaluation.report import EvaluationReport
 from asr.evaluation.score import score
 from asr.fragment import Fragment, read_numbered
+from asr.inference.speech import SpeechOptions
 from asr.inference.transcriber import Transcriber
 from asr.intent.model import IntentModel
 from asr.metrics.bootstrap import RESAMPLES
@@ -42,6 +44,7 @@ def evaluate(
     intent_model: IntentModel | None = None,
     standard: str | None = None,
     abilities: bool = False,
+    as_recordings: bool = False,
 ) -> EvaluationReport:
     """Transcribe every fragment of some manifests and score the outputs.
 
@@ -59,6 +62,8 @@ def evaluate(
         intent_model: Tells what the outputs ask for, which is compared with the fragments' ``intent``.
         standard: The dialect, or the test set, that is standard speech, for the gap to it.
         abilities: Whether to measure long recordings, word times and silence too.
+        as_recordings: Hear each fragment as `asr transcribe` hears a recording: speech is looked for, and a text that
+            loops or is hardly believed is decoded again. Otherwise it is heard once, and all faults are the model's.
 
     Raises:
         AsrError: There is no test set, a manifest cannot be read, nothing in it can be used, or nothing in it has an
@@ -66,6 +71,9 @@ def evaluate(
     """
     if not test_sets:
         raise AsrError("there is nothing to evaluate on; name a manifest, such as +test.dialect=dev.jsonl")
+    if as_recordings:
+        system = _searching(system)
+        baseline = None if baseline is None else _searching(baseline)
     refused = ask(list(test_sets.values()), consent)
     fragments = [(name, fragment) for name, path in test_sets.items() for fragment in _fragments(path, consent)]
     outputs, seconds = _heard(system, [item for _, item in fragments], system_name)
@@ -111,6 +119,7 @@ def evaluate(
         baseline_marks=None if others is None else score_marks(labelled, others, resamples, seed),
         refused=tuple(sorted(refused.items())),
         intents=tuple(intents),
+        as_recordings=as_recordings,
         abilities=measure_abilities(system, labelled, seed) if abilities else None,
         baseline_abilities=measure_abilities(baseline, labelled, seed) if abilities and baseline is not None else None,
     )
@@ -127,6 +136,13 @@ def _fragments(path: str | Path, consent: ConsentCheck | None) -> Iterator[Fragm
 def _is_asked(system: Transcriber) -> bool:
     """Whether dialects are kept from a system: a head that hears them is asked, unless it is to be given them."""
     return "dialect" in system.heads and system.options.tag != "given"
+
+
+def _searching(system: Transcriber) -> Transcriber:
+    """As it is, but for one thing: it looks for speech in fragments too."""
+    other = copy.copy(system)
+    other.speech = replace(system.speech or SpeechOptions(), fragments=True)
+    return other
 
 
 def _heard(system: Transcriber, fragments: list[Fragment], name: str) -> tuple[list[Transcript | None], float]:

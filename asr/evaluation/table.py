@@ -216,7 +216,8 @@ def _footer(report: EvaluationReport) -> Iterator[str]:
             yield f"{name}: {', '.join(_abilities(abilities))}"
     audio = f"{report.targets[0].overall.audio_seconds:.0f} s of audio"
     without = f" in all but {report.without_duration} of them" if report.without_duration else ""
-    yield f"{report.fragments} fragments, {audio}{without}"
+    how = ", heard as recordings" if report.as_recordings else ""
+    yield f"{report.fragments} fragments, {audio}{without}{how}"
     yield "normalisers: " + ", ".join(f"{language} {name}" for language, name in report.normalizers)
     yield f"[ ]: 95 % intervals, speakers resampled {report.resamples} times"
     if report.refused:

@@ -122,13 +122,12 @@ def read_clips(
             total += len(block)
             yield block
 
-    whole = speech is None or (isinstance(item, Fragment) and _seconds(item) * SAMPLE_RATE < MAX_SAMPLES + 0.5)
-    if whole:
+    cut = isinstance(item, Fragment) and not (speech and speech.fragments)
+    if speech is None or (cut and _seconds(item) * SAMPLE_RATE < MAX_SAMPLES + 0.5):
         samples = _whole(item)
         total = len(samples)
         yield Clip(number, name, samples, language, dialect)
     else:
-        assert speech is not None, "without it, all is heard whole"
         for window in windows(counted(_blocks(item)), options, speech):
             yield Clip(number, name, window.samples, language, dialect, window.start, whole=False)
     yield End(name, total / SAMPLE_RATE, language, dialect)

@@ -43,6 +43,7 @@ class SpeechOptions:
         min_speech: What is shorter is no speech.
         min_silence: A pause that is shorter is part of the speech.
         padding: What is taken for speech before its beginning and after its end: soft sounds.
+        fragments: Whether speech is looked for in fragments too, as if they were recordings.
 
     Raises:
         ConfigError: The offset is above the onset, one of them is no probability, a length is negative, or the padding
@@ -54,6 +55,7 @@ class SpeechOptions:
     min_speech: float = 0.1
     min_silence: float = 0.25
     padding: float = 0.2
+    fragments: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.offset <= self.onset < 1:

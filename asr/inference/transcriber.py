@@ -63,7 +63,8 @@ _KEPT_BATCHES = 50
 class Transcriber:
     """Turns fragments, and recordings of any length, into transcripts.
 
-    A fragment of at most 30 s is heard as it was cut. In everything else speech is looked for, and heard in windows.
+    A fragment of at most 30 s is heard as it was cut, once. In everything else speech is looked for and heard in
+    windows, and one whose text loops or is hardly believed is decoded again.
 
     Args:
         checkpoint: A loaded checkpoint, or what `asr.inference.engines.open_engine` takes: a ``.pt`` file, the folder

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from asr import Transcriber, read_manifest
+from asr.audio import load_audio
 from asr.errors import AsrError, AudioError, ManifestError
 from asr.evaluation import evaluate
 from asr.fragment import Consent, Fragment, write_manifest
 from asr.inference.decoding import DecodeOptions
+from asr.inference.speech import SpeechOptions
 from asr.intent.training import Example, IntentOptions, train_intent_model
 from asr.model.heads import HeadSpec
 from asr.transcript import Transcript
@@ -111,6 +113,21 @@ def test_with_a_model(tiny_checkpoint: Path, dev: Path) -> None:
     expected = evaluate(Answers(**said), {"dev": dev}, resamples=20)  # type: ignore[arg-type]
     assert report.targets == expected.targets
     assert report.targets[0].overall.system.words.reference == 6
+
+
+def test_fragments_heard_as_recordings(tiny_checkpoint: Path, dev: Path) -> None:
+    system = Transcriber(tiny_checkpoint, device="cpu", options=DecodeOptions(max_tokens=6))
+    said = {
+        item.id: system.transcribe(
+            load_audio(item.audio, item.start, item.duration), language=item.language, dialect=item.dialect
+        ).text
+        for item in read_manifest(dev)
+    }
+    assert said != {item.id: system.transcribe(item).text for item in read_manifest(dev)}
+    report = evaluate(system, {"dev": dev}, system, resamples=20, as_recordings=True)
+    expected = evaluate(Answers(**said), {"dev": dev}, Answers(**said), resamples=20)  # type: ignore[arg-type]
+    assert report.targets == expected.targets and report.as_recordings
+    assert system.speech == SpeechOptions()
 
 
 def test_a_dialect_head_is_asked_and_not_told(manifest: Path) -> None:

@@ -57,6 +57,8 @@ def test_everything_that_was_found_is_there() -> None:
         "2000 times",
     ):
         assert piece in text, f"{piece}\n{text}"
+    assert "recordings" not in text
+    assert "1 of them, heard as recordings" in printed(replace(report, as_recordings=True))
 
 
 def test_final_marks_of_both_systems_stand_below() -> None:

@@ -55,6 +55,13 @@ def test_a_recording_is_heard_in_windows_wherever_it_comes_from(talk: Path) -> N
             np.testing.assert_array_equal(clip.samples, whole[first : first + len(clip.samples)])
 
 
+def test_speech_is_looked_for_in_a_fragment_where_that_is_wanted(talk: Path) -> None:
+    fragment = Fragment(id="f", audio=str(talk), text="", language="fr", start=1.0, duration=5.0)
+    (clip,), end = read(fragment, SpeechOptions(fragments=True))
+    assert (clip.whole, end) == (False, End("f", 5.0, "fr", None))
+    assert clip.start == pytest.approx(1, abs=0.3) and clip.duration == pytest.approx(3, abs=0.6)
+
+
 def test_a_fragment_is_heard_whole_as_it_was_cut(talk: Path) -> None:
     fragment = Fragment(id="f", audio=str(talk), text="", language="fr", start=1.0, duration=30.0)
     for item in (fragment, fragment.replace(start=20.0, duration=None)):
