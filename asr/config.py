@@ -26,8 +26,8 @@ from asr.model.network import Window
 from asr.options import Options, build_options
 from asr.privacy.consent import ConsentCheck
 from asr.training.heads import HeadOptions
+from asr.training.optim import OptimOptions
 from asr.training.run import DataOptions, TrainerOptions
-from asr.training.task import OptimOptions
 from asr.training.tracking import LoggerOptions
 
 # The configuration of a run, in its folder.

@@ -26,8 +26,9 @@ from asr.data.labels import Labeller
 from asr.data.stream import BatchStream
 from asr.model import network
 from asr.model.checkpoint import load_checkpoint
+from asr.training.optim import OptimOptions
 from asr.training.run import TrainerOptions, with_precision
-from asr.training.task import OptimOptions, TranscriptionTask
+from asr.training.task import TranscriptionTask
 
 _BLOCKS = ("_encoder_block", "_decoder_block")
 # Steps in which torch compiles, with the lengths of as many batches.

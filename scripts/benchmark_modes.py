@@ -44,7 +44,8 @@ from asr.model.adapt import AdaptMode, adapt, trainable_parameters
 from asr.model.checkpoint import CheckpointInfo
 from asr.model.network import DialectWhisper
 from asr.training import run
-from asr.training.task import OptimOptions, TranscriptionTask
+from asr.training.optim import OptimOptions
+from asr.training.task import TranscriptionTask
 
 # Width, heads, layers of the encoder and of the decoder, mels, vocabulary (openai's own sizes).
 _SIZES = {

@@ -95,7 +95,8 @@ def train_ours(plan: Plan, line: Connection) -> None:
     from asr.memory import take_large_pages
     from asr.model.checkpoint import load_checkpoint
     from asr.training import run
-    from asr.training.task import OptimOptions, TranscriptionTask
+    from asr.training.optim import OptimOptions
+    from asr.training.task import TranscriptionTask
 
     take_large_pages()
     turn = Turn(line, plan.cuda)

@@ -21,7 +21,8 @@ from asr.data.stream import BatchStream
 from asr.model.adapt import trainable_parameters
 from asr.model.checkpoint import load_checkpoint
 from asr.model.network import Window
-from asr.training.task import OptimOptions, TranscriptionTask
+from asr.training.optim import OptimOptions
+from asr.training.task import TranscriptionTask
 
 
 def seconds_of(task: TranscriptionTask, optimizer: torch.optim.Optimizer, window: Window, batch: Batch) -> float:

@@ -54,8 +54,9 @@ from asr.sums import sha256_of
 from asr.training.card import read_card
 from asr.training.checkpoints import TrainingStopped
 from asr.training.heads import HeadOptions
+from asr.training.optim import OptimOptions
 from asr.training.run import TrainerOptions
-from asr.training.task import OptimOptions, TranscriptionTask
+from asr.training.task import TranscriptionTask
 from asr.training.tracking import LoggerOptions
 from asr.weights.state import weights_sha256
 

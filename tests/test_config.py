@@ -31,8 +31,8 @@ from asr.config import (
 )
 from asr.errors import ConfigError
 from asr.model.adapt import LoraOptions
+from asr.training.optim import OptimOptions
 from asr.training.run import TrainerOptions
-from asr.training.task import OptimOptions
 from asr.training.tracking import LoggerOptions
 
 CONFIGS = Path(__file__).parents[1] / "configs"

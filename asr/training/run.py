@@ -45,8 +45,9 @@ from asr.privacy.consent import ConsentCheck
 from asr.training.checkpoints import SIGNALS, STATE, AtomicCheckpointIO, Checkpoints, StopOnSignal
 from asr.training.heads import HeadOptions
 from asr.training.log import JsonLinesLogger, LogBeforeSaving
+from asr.training.optim import OptimOptions
 from asr.training.processes import WatchProcesses, check_processes, lost_process, make_strategy
-from asr.training.task import OptimOptions, TranscriptionTask
+from asr.training.task import TranscriptionTask
 
 log = logging.getLogger(__name__)
 

@@ -8,14 +8,12 @@ Shapes: B batch, S tokens.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import lightning
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -25,40 +23,19 @@ from asr.data.batch import Batch
 from asr.data.labels import IGNORED
 from asr.errors import AudioError, TrainingError
 from asr.inference.decoding import DecodeOptions, decode, sayable_tokens
-from asr.metrics import macro_f1, nearest_errors
 from asr.model.adapt import trainable_parameters
 from asr.model.features import MAX_SAMPLES, count_states
 from asr.model.heads import HeadName
 from asr.model.network import DialectWhisper, Encoded
-from asr.text import get_normalizer
 from asr.training.adversary import PACE, Adversary, strength_at
+from asr.training.counts import Counts, figures, total
 from asr.training.heads import HeadOptions
+from asr.training.optim import OptimOptions, adamw
 from asr.training.parts import Parts, Step
 from asr.training.sharding import Whole, is_finite, shard
 
 # So many recordings that cannot be read end no run, whatever their share.
 _FEW_UNREADABLE = 10
-# A dialect with fewer reference words than this does not choose a checkpoint.
-_ENOUGH_WORDS = 100
-
-
-@dataclass(slots=True)
-class _Counts:
-    """What one process counts in a validation.
-
-    Attributes:
-        loss: The text's loss summed over tokens, and the tokens.
-        errors: Word errors and reference words, by dialect.
-        heads_loss: The heads' loss summed over fragments, and the fragments.
-        heard: What each head heard, and what it should have heard, as numbers of its labels.
-        unreadable: Fragments that were left out.
-    """
-
-    loss: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    errors: dict[str, list[float]] = field(default_factory=dict)
-    heads_loss: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    heard: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,27 +70,6 @@ class _Heard:
     def select(self, rows: slice) -> _Heard:
         """Some rows."""
         return _Heard(self.mel[rows], self.num_frames[rows], self.num_samples[rows])
-
-
-@dataclass(frozen=True, slots=True)
-class OptimOptions:
-    """How weights are changed.
-
-    Attributes:
-        lr: Highest learning rate of AdamW.
-        warmup_steps: Steps over which it rises to that.
-        schedule: How it falls afterwards, to reach zero after the last step.
-        weight_decay: Of matrices; biases and norms have none.
-        clip_norm: Longest gradient; 0 does not clip.
-        label_smoothing: Share of probability spread over the vocabulary, from 0 to less than 1.
-    """
-
-    lr: Annotated[float, Field(gt=0)] = 1e-5
-    warmup_steps: Annotated[int, Field(ge=0)] = 50
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    clip_norm: Annotated[float, Field(ge=0)] = 1.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
 
 class TranscriptionTask(lightning.LightningModule):
@@ -162,7 +118,7 @@ class TranscriptionTask(lightning.LightningModule):
             self.adversary = Adversary(corpora, len(spec.labels), spec.bottleneck)
         # With all of Whisper frozen there is no text to learn, and nothing below the heads to go back through.
         self._learns_text = any(parameter.requires_grad for parameter in model.whisper.parameters())
-        self._counts = _Counts()
+        self._counts = Counts()
         self._whole: Whole | None = None
         self.unreadable = unreadable
         self.drawn = self.missed = 0
@@ -386,7 +342,7 @@ class TranscriptionTask(lightning.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begin a new count."""
-        self._counts = _Counts()
+        self._counts = Counts()
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Count loss and word errors of one batch."""
@@ -414,12 +370,7 @@ class TranscriptionTask(lightning.LightningModule):
             options = DecodeOptions(max_tokens=sayable_tokens(self.model, longest, language))
             rows = [row for row, fragment in enumerate(batch.fragments) if fragment.language == language]
             for row, result in zip(rows, decode(self.model, encoded.select(rows), language, options), strict=True):
-                fragment = batch.fragments[row]
-                normalize = get_normalizer(language, fragment.dialect)
-                words, _ = nearest_errors(normalize(fragment.text), normalize.renderings(result.text))
-                counts = self._counts.errors.setdefault(fragment.dialect or language, [0.0, 0.0])
-                counts[0] += words.errors
-                counts[1] += words.reference
+                self._counts.count_words(batch.fragments[row], result.text)
 
     def on_validation_epoch_end(self) -> None:
         """Log the mean losses, WERs in percent, and each head's F1 in percent, a mean over its labels.
@@ -427,51 +378,19 @@ class TranscriptionTask(lightning.LightningModule):
         Raises:
             AudioError: Nothing could be read.
         """
-        parts = self._gathered(self._counts)
-        if unreadable := sum(part.unreadable for part in parts):
-            self.log("dev/unreadable", float(unreadable))
-        if not any(part.loss[1] or part.heads_loss[1] for part in parts):
-            raise AudioError(f"none of the {unreadable} recordings of data.dev can be read; run `asr validate` on it")
-        if self.heads.weights:
-            loss, fragments = (sum(part.heads_loss[column] for part in parts) for column in (0, 1))
-            self.log("dev/heads_loss", loss / fragments)
-        for head in self.heads.weights:
-            pairs = [pair for part in parts for pair in part.heard.get(head, ())]
-            if pairs:
-                heard, said = zip(*pairs, strict=True)
-                self.log(f"dev/f1/{head}", 100 * macro_f1(said, heard), prog_bar=True)
-        if not self._learns_text:
-            return
-        loss, tokens = (sum(part.loss[column] for part in parts) for column in (0, 1))
-        self.log("dev/loss", loss / tokens)
-        spoken = sorted({name for part in parts for name in part.errors})
-        errors = {
-            name: tuple(sum(part.errors[name][column] for part in parts if name in part.errors) for column in (0, 1))
-            for name in spoken
-        }
-        rates = {name: 100 * wrong / words for name, (wrong, words) in errors.items() if words}
-        if not rates:
-            return
-        enough = [name for name in rates if errors[name][1] >= _ENOUGH_WORDS] or list(rates)
-        wrong, words = (sum(counts[column] for counts in errors.values()) for column in (0, 1))
-        self.log("dev/wer", 100 * wrong / words, prog_bar=True)
-        self.log("dev/wer_worst", max(rates[name] for name in enough), prog_bar=True)
-        for name, rate in sorted(rates.items()):
-            self.log(f"dev/wer/{name}", rate)
-
-    def _gathered(self, part: _Counts) -> list[_Counts]:
-        """What each process counted; one may have had no fragment at all, so that only here they can meet."""
-        if self.trainer.world_size == 1:
-            return [part]
-        parts: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(parts, part)
-        return parts
+        counts = total(self._counts.gathered(self.trainer.world_size))
+        if not counts.loss[1] and not counts.heads_loss[1]:
+            raise AudioError(
+                f"none of the {counts.unreadable} recordings of data.dev can be read; run `asr validate` on it"
+            )
+        shown = ("dev/wer", "dev/wer_worst", *(f"dev/f1/{head}" for head in self.heads.weights))
+        for name, value in figures(counts).items():
+            self.log(name, value, prog_bar=name in shown)
 
     def configure_optimizers(self) -> Any:
         """AdamW, with the learning rate set anew at every step."""
-        groups = [
-            {"params": [p for p in parameters if (p.ndim > 1) is matrix], "lr": lr, "weight_decay": decay * matrix}
-            for parameters, lr, decay in (
+        optimizer = adamw(
+            (
                 (trainable_parameters(self.model.whisper), self.optim.lr, self.optim.weight_decay),
                 (trainable_parameters(self.model.heads), self.heads.lr, self.heads.weight_decay),
                 (
@@ -480,23 +399,9 @@ class TranscriptionTask(lightning.LightningModule):
                     self.heads.weight_decay,
                 ),
             )
-            if parameters
-            for matrix in (True, False)
-        ]
-        optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6, fused=True)
-        # A fused optimiser offers to undo fp16's loss scale by itself, after the gradient was clipped.
-        optimizer._step_supports_amp_scaling = False
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._lr_share)
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optim.lr_share(step, self.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _lr_share(self, step: int) -> float:
-        warmup = self.optim.warmup_steps
-        if step < warmup:
-            return (step + 1) / warmup
-        if self.optim.schedule == "constant":
-            return 1.0
-        done = min(1.0, (step - warmup) / max(1, self.max_steps - warmup))
-        return 1.0 - done if self.optim.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 
     def _loss(self, hidden: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         # Only where an answer is asked: the output layer is as wide as the vocabulary.

@@ -22,8 +22,8 @@ from asr.model.checkpoint import CheckpointInfo
 from asr.model.network import DialectWhisper
 from asr.training.adversary import corpora_of
 from asr.training.heads import HeadOptions, head_labels
+from asr.training.optim import OptimOptions
 from asr.training.run import DataOptions, TrainerOptions, train
-from asr.training.task import OptimOptions
 
 Run = Callable[..., Path]
 

@@ -17,7 +17,8 @@ from asr.errors import CheckpointError, ConfigError
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint
 from asr.model.network import DialectWhisper
 from asr.training.checkpoints import STATE_VERSION, AtomicCheckpointIO, Checkpoints
-from asr.training.task import OptimOptions, TranscriptionTask
+from asr.training.optim import OptimOptions
+from asr.training.task import TranscriptionTask
 
 
 @pytest.fixture

@@ -27,8 +27,9 @@ from asr.model.features import count_states
 from asr.model.heads import HeadSpec
 from asr.model.network import DialectWhisper
 from asr.training.heads import HeadOptions, head_labels, label_weights
+from asr.training.optim import OptimOptions
 from asr.training.run import TrainerOptions
-from asr.training.task import OptimOptions, TranscriptionTask
+from asr.training.task import TranscriptionTask
 
 
 def manifest(path: Path, *rows: tuple[str, str, str | None], copies: int = 1) -> Path:

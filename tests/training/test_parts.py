@@ -24,8 +24,9 @@ from asr.errors import TrainingError
 from asr.fragment import read_manifest
 from asr.model.network import DialectWhisper, Encoded
 from asr.training.heads import HeadOptions, head_labels
+from asr.training.optim import OptimOptions
 from asr.training.parts import Parts, with_way_back
-from asr.training.task import OptimOptions, TranscriptionTask
+from asr.training.task import TranscriptionTask
 
 
 class _Heavy(torch.autograd.Function):

@@ -368,7 +368,7 @@ from asr.model.checkpoint import CheckpointInfo, load_checkpoint
 from asr.training.adversary import corpora_of
 from asr.training.heads import HeadOptions, head_labels
 from asr.training.run import DataOptions, TrainerOptions, train
-from asr.training.task import OptimOptions
+from asr.training.optim import OptimOptions
 
 folder, checkpoint, corpus, dev = map(Path, sys.argv[1:])
 torch.set_num_threads(1)
