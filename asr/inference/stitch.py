@@ -1,4 +1,4 @@
-"""The windows of one recording as one transcript: texts joined, times from the recording's start."""
+"""What was heard as transcripts: each clip's, and those of a recording's windows joined, with its own times."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from asr.audio import SAMPLE_RATE
 from asr.errors import AsrError
+from asr.expressions import Lexicon
 from asr.inference.clips import Clip, End
-from asr.transcript import UNKNOWN, Transcript
+from asr.inference.engine import Decoded
+from asr.inference.heads import Answer
+from asr.inference.punctuation import punctuated
+from asr.model.heads import HEAD_NAMES, HeadName
+from asr.prosody import emphasised
+from asr.transcript import UNKNOWN, Punctuation, Segment, Transcript, Word
 
 
 @dataclass(slots=True)
@@ -66,6 +73,75 @@ class Assembly:
         else:
             parts = sorted(((clip.start, transcript) for clip, transcript in item.heard), key=lambda part: part[0])
             yield number, stitched(item.end, parts, self._threshold)
+
+
+def clip_transcript(
+    clip: Clip,
+    result: Decoded,
+    steps: tuple[str, ...],
+    told: dict[HeadName, Answer],
+    punctuation: Punctuation | None,
+    words: tuple[Word, ...],
+    adapters: dict[str, float],
+    lexicon: Lexicon | None,
+) -> Transcript:
+    """What was heard of one clip, as a transcript.
+
+    Args:
+        clip: That was heard.
+        result: Its text.
+        steps: The ways in which it was decoded again.
+        told: What each head says.
+        punctuation: The final mark, where the voice has a say in it.
+        words: With their times, where they are wanted.
+        adapters: How much of which was taken.
+        lexicon: That serves the clip, if one does.
+    """
+    duration = len(clip.samples) / SAMPLE_RATE
+    text = result.text
+    if punctuation is not None:
+        question = punctuation.mark == "?"
+        text = punctuated(text, result.language, question)
+        if words:
+            last = replace(words[-1], text=punctuated(words[-1].text, result.language, question))
+            words = (*words[:-1], last)
+    standard = None if lexicon is None else lexicon.standardise(text)
+    dialect, intonation, tune = (told.get(name) for name in HEAD_NAMES)
+    segment = Segment(
+        start=0.0,
+        end=duration,
+        text=text,
+        avg_logprob=result.avg_logprob,
+        no_speech_prob=result.no_speech_prob,
+        compression_ratio=result.compression_ratio,
+        text_standard=standard,
+        intonation=None if intonation is None else intonation.label,
+        intonation_scores={} if intonation is None else intonation.scores,
+        tune=None if tune is None else tune.label,
+        punctuation=punctuation,
+        fallbacks=steps,
+        hypotheses=result.hypotheses,
+    )
+    return Transcript(
+        id=clip.id,
+        text=text,
+        language=result.language,
+        dialect=clip.dialect or (None if dialect is None else dialect.label),
+        duration=duration,
+        segments=(segment,) if text else (),
+        expressions=() if lexicon is None else lexicon.find(text),
+        text_standard=standard,
+        dialect_scores={} if dialect is None else dialect.scores,
+        intonation=None if intonation is None else intonation.label,
+        intonation_scores={} if intonation is None else intonation.scores,
+        tune=None if tune is None else tune.label,
+        tune_scores={} if tune is None else tune.scores,
+        punctuation=punctuation,
+        words=words,
+        emphasis=emphasised(words),
+        fallbacks=dict.fromkeys(steps, 1),
+        adapters=adapters,
+    )
 
 
 def stitched(end: End, parts: Sequence[tuple[float, Transcript]], threshold: float | None) -> Transcript:

@@ -6,7 +6,6 @@ Shapes: B batch, N samples.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,9 +33,10 @@ from asr.inference.engine import Decoded, Engine
 from asr.inference.engines import open_engine
 from asr.inference.fallback import decode_again
 from asr.inference.heads import NOTHING, Answer, answers
-from asr.inference.punctuation import has_words, punctuated
+from asr.inference.languages import in_one_language
+from asr.inference.punctuation import has_words
 from asr.inference.speech import SpeechOptions
-from asr.inference.stitch import Assembly
+from asr.inference.stitch import Assembly, clip_transcript
 from asr.inference.understanding import Understanding, understand
 from asr.inference.windows import WindowOptions, options_for
 from asr.intent.model import IntentModel, reference_intent_model
@@ -45,15 +45,13 @@ from asr.model.checkpoint import Checkpoint
 from asr.model.features import MAX_SAMPLES
 from asr.model.heads import HEAD_NAMES, Fusion, HeadName, HeadSpec
 from asr.model.network import Encoded
-from asr.prosody import FRAME_RATE, emphasised, final_contour, prominence, track
-from asr.transcript import UNKNOWN, Punctuation, Segment, Transcript, Word
+from asr.prosody import FRAME_RATE, final_contour, prominence, track
+from asr.transcript import UNKNOWN, Punctuation, Transcript, Word
 
 log = logging.getLogger(__name__)
 
 # All else that `DecodeOptions.tag` can be is a tag.
 _TAG_MODES = ("auto", "given", "never")
-# Seconds of encoder window in which the language of a recording is looked for, where they are there.
-_DETECTED_SECONDS = 30
 # Batches that are read ahead, to choose those of like length from.
 _POOLED_BATCHES = 8
 # Batches after which memory that is free goes back to the system.
@@ -292,7 +290,8 @@ class Transcriber:
         assembly = Assembly(self.heads["dialect"].threshold if "dialect" in self.heads else None)
         # Whatever their length, clips that are being read take no more memory than those in the pool may.
         depth = max(2 * self.workers, _POOLED_BATCHES * batch // MAX_SAMPLES)
-        parts = self._in_one_language(read_ahead(load, enumerate(items), workers=self.workers, depth=depth))
+        loaded = read_ahead(load, enumerate(items), workers=self.workers, depth=depth)
+        parts = in_one_language(loaded, self._window_samples, self._detect)
         threads = self.engine.threads
         with (
             _torch_threads(),
@@ -322,39 +321,11 @@ class Transcriber:
         """Samples that the encoder sees for a clip."""
         return self.engine.window_samples(len(clip.samples))
 
-    def _in_one_language(
-        self, parts: Iterable[tuple[int, Clip | End | AsrError]]
-    ) -> Iterator[tuple[int, Clip | End | AsrError]]:
-        """Give all windows of a recording one language, that of most of its beginning; a single window may wait."""
-        held: list[Clip] = []
-        language: str | None = None
-        for number, part in parts:
-            if isinstance(part, Clip) and not part.whole and part.language is None:
-                if language is None and sum(map(self._window_samples, held)) >= _DETECTED_SECONDS * SAMPLE_RATE:
-                    language = self._spoken(held)
-                    yield from ((number, replace(clip, language=language)) for clip in held)
-                    held = []
-                if language is None:
-                    held.append(part)
-                else:
-                    yield number, replace(part, language=language)
-                continue
-            if held:
-                found = self._spoken(held) if len(held) > 1 else None
-                yield from ((number, replace(clip, language=found)) for clip in held)
-                held = []
-            language = None
-            yield number, part
-
-    def _spoken(self, clips: list[Clip]) -> str:
-        """The language of most of the seconds of some clips."""
+    def _detect(self, clips: list[Clip]) -> list[str]:
+        """The language of each clip."""
         batches = [clips] if self.engine.masks else [[clip] for clip in clips]
         with torch.inference_mode(), self.engine.hearing():
-            found = [one for batch in batches for one in self.engine.detect_language(self._encode(batch))]
-        seconds: Counter[str] = Counter()
-        for clip, language in zip(clips, found, strict=True):
-            seconds[language] += len(clip.samples)
-        return max(seconds, key=lambda language: seconds[language])
+            return [one for batch in batches for one in self.engine.detect_language(self._encode(batch))]
 
     def _hear(self, clips: list[Clip]) -> list[tuple[Clip, Transcript]]:
         """Transcribe a batch: one encoder pass, one search per language, dialect told, and lexicon or none.
@@ -390,7 +361,7 @@ class Transcriber:
                     heard += [
                         (
                             clip,
-                            _transcript(
+                            clip_transcript(
                                 clip, text, steps[row], answered[row], marks[row], words[row], own[row], lexicon
                             ),
                         )
@@ -574,60 +545,3 @@ def _weighed(words: tuple[Word, ...], samples: Samples) -> tuple[Word, ...]:
 def _heard_dialect(answered: dict[HeadName, Answer]) -> str | None:
     """What the head says, which may be "unknown"; None without a head."""
     return answered["dialect"].label if "dialect" in answered else None
-
-
-def _transcript(
-    clip: Clip,
-    result: Decoded,
-    steps: tuple[str, ...],
-    told: dict[HeadName, Answer],
-    punctuation: Punctuation | None,
-    words: tuple[Word, ...],
-    adapters: dict[str, float],
-    lexicon: Lexicon | None,
-) -> Transcript:
-    duration = len(clip.samples) / SAMPLE_RATE
-    text = result.text
-    if punctuation is not None:
-        question = punctuation.mark == "?"
-        text = punctuated(text, result.language, question)
-        if words:
-            last = replace(words[-1], text=punctuated(words[-1].text, result.language, question))
-            words = (*words[:-1], last)
-    standard = None if lexicon is None else lexicon.standardise(text)
-    dialect, intonation, tune = (told.get(name) for name in HEAD_NAMES)
-    segment = Segment(
-        start=0.0,
-        end=duration,
-        text=text,
-        avg_logprob=result.avg_logprob,
-        no_speech_prob=result.no_speech_prob,
-        compression_ratio=result.compression_ratio,
-        text_standard=standard,
-        intonation=None if intonation is None else intonation.label,
-        intonation_scores={} if intonation is None else intonation.scores,
-        tune=None if tune is None else tune.label,
-        punctuation=punctuation,
-        fallbacks=steps,
-        hypotheses=result.hypotheses,
-    )
-    return Transcript(
-        id=clip.id,
-        text=text,
-        language=result.language,
-        dialect=clip.dialect or (None if dialect is None else dialect.label),
-        duration=duration,
-        segments=(segment,) if text else (),
-        expressions=() if lexicon is None else lexicon.find(text),
-        text_standard=standard,
-        dialect_scores={} if dialect is None else dialect.scores,
-        intonation=None if intonation is None else intonation.label,
-        intonation_scores={} if intonation is None else intonation.scores,
-        tune=None if tune is None else tune.label,
-        tune_scores={} if tune is None else tune.scores,
-        punctuation=punctuation,
-        words=words,
-        emphasis=emphasised(words),
-        fallbacks=dict.fromkeys(steps, 1),
-        adapters=adapters,
-    )
