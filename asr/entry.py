@@ -15,8 +15,9 @@ from asr.errors import AsrError
 def entry_point() -> Iterator[None]:
     """Run the body of a script.
 
-    Exit codes: 1 for what a user can mend, 75 where a training was asked to stop and has saved its state (sysexits'
-    EX_TEMPFAIL: start it again), 130 after Ctrl-C where nothing was saved.
+    Exit codes: 1 for what a user can mend, 69 where another process of a training is gone, 75 where a training was
+    asked to stop and has saved its state (sysexits' EX_TEMPFAIL: start it again), 130 after Ctrl-C where nothing was
+    saved.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("asr").setLevel(logging.INFO)

@@ -44,7 +44,16 @@ class CheckpointError(AsrError):
 
 
 class TrainingError(AsrError):
-    """Training cannot go on: a figure is not finite, or another of its processes is gone."""
+    """Training cannot go on: a figure is not finite, or a device has too little memory."""
+
+
+class LostProcessError(AsrError):
+    """Another process of a training is gone or does not answer: what ran well may run on from the last state.
+
+    Its exit code is sysexits' EX_UNAVAILABLE, so that what starts trainings can tell it from a fault in the data.
+    """
+
+    exit_code = 69
 
 
 class ConfigError(AsrError):

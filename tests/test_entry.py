@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from asr.entry import entry_point
-from asr.errors import ConfigError, ManifestError
+from asr.errors import ConfigError, LostProcessError, ManifestError
 from asr.training.checkpoints import TrainingStopped
 
 
@@ -28,6 +28,7 @@ def logging_as_before() -> Iterator[None]:
     [
         (ConfigError("'optim.lr' is wrong"), 1, "asr: 'optim.lr' is wrong\n"),
         (ManifestError("broken", "m.jsonl", 3), 1, "asr: broken (m.jsonl:3)\n"),
+        (LostProcessError("it is gone"), 69, "asr: it is gone\n"),
         (TrainingStopped("stopped", signal.SIGINT), 75, "asr: stopped\n"),
         (TrainingStopped("stopped", signal.SIGTERM), 75, "asr: stopped\n"),
         (TrainingStopped("stopped", signal.SIGTERM, 0), 0, "asr: stopped\n"),

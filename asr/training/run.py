@@ -36,7 +36,7 @@ from asr.data.stream import (
     order_hash,
     sequential_batches,
 )
-from asr.errors import AudioError, ConfigError, ManifestError, TrainingError
+from asr.errors import AudioError, ConfigError, LostProcessError, ManifestError, TrainingError
 from asr.memory import keep
 from asr.model.checkpoint import CheckpointInfo
 from asr.model.heads import HeadName
@@ -377,7 +377,8 @@ def train(
     Raises:
         TrainingStopped: A signal came; the state is saved.
         ConfigError: Training shall end early, but nothing is measured; or there are other processes than asked for.
-        TrainingError: A loss is not finite, or another process of the run is gone.
+        TrainingError: A loss is not finite, or the device has too little memory.
+        LostProcessError: Another process of the run is gone.
         AsrError: A manifest, a recording or the disk fails.
     """
     if trainer.patience and not data.dev:
@@ -467,7 +468,7 @@ def train(
             ) from error
         except RuntimeError as error:
             if loop.world_size > 1 and lost_process(error):
-                raise TrainingError(
+                raise LostProcessError(
                     f"another process of this run is gone, or has not answered for {trainer.timeout:g} s; what it says "
                     f"itself is the reason; go on with resume={folder}"
                 ) from error

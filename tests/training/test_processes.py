@@ -317,7 +317,7 @@ def test_a_process_that_dies_ends_the_other_with_a_sentence(given: list[str], tm
         time.sleep(0.01)
         assert script.processes[0].is_alive(), script.said
     script.processes[1].kill()
-    assert script.ends(timeout=60) == [1, -signal.SIGKILL]
+    assert script.ends(timeout=60) == [69, -signal.SIGKILL]
     assert "asr: another process of this run is gone" in script.said and "Traceback" not in script.said
 
 
