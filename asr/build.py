@@ -35,7 +35,8 @@ from asr.jsonlines import read_objects
 from asr.model.adapt import adapt
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint
 from asr.privacy.consent import ConsentCheck, ask, read_consented
-from asr.privacy.record import Outcome, mark, open_record
+from asr.privacy.entries import mark
+from asr.privacy.record import Outcome, open_record
 from asr.sums import sha256_of
 from asr.training.adversary import corpora_of
 from asr.training.card import CARD, PAGE, RunCard, code, environment, read_card

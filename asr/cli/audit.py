@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from asr.privacy.record import Entry
+    from asr.privacy.entries import Entry
 
 app = typer.Typer(help="Show and verify the record of everything that was done with fragments.", no_args_is_help=True)
 

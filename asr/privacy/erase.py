@@ -31,7 +31,8 @@ from asr.privacy.traces import Survey
 from asr.sums import sha256_of
 
 if TYPE_CHECKING:
-    from asr.privacy.record import Entry, Record
+    from asr.privacy.entries import Entry
+    from asr.privacy.record import Record
 
 FORMAT_VERSION = 1
 # Nothing can be written any more: the erasure stops, and goes on later.

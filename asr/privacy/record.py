@@ -5,14 +5,11 @@ line. Whoever changes, removes, adds or reorders entries breaks a hash, and `Rec
 no secret: somebody who may write to the database can remove the last entries, or rewrite everything from some entry on
 with new hashes, and change the head to fit. That shows only against a head that was noted elsewhere before (`asr audit
 head`, `asr audit verify --head`). And ``who`` is what the machine says of its user, no proof.
-
-Entries hold no speaker id, no transcript and no path, only the names of files and their hashes.
 """
 
 from __future__ import annotations
 
 import getpass
-import hashlib
 import json
 import logging
 import os
@@ -21,26 +18,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any
 
 import sqlalchemy
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import JsonValue, ValidationError
 from sqlalchemy import Column, Integer, MetaData, String, Table, Text, event, func, insert, select, update
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from asr.errors import ConfigError, RecordError
-from asr.jsonlines import read_objects
-from asr.sums import sha256_of
+from asr.privacy.entries import ACTIONS, GENESIS, Entry, faults, mark, sealed
 
 log = logging.getLogger(__name__)
 
-Action = Literal["import", "pseudonymise", "listen", "annotate", "train", "evaluate", "export", "erase"]
-ACTIONS: tuple[str, ...] = get_args(Action)
-
-# What stands before the first entry.
-GENESIS = "0" * 64
 # Seconds for which a writer waits for another one.
 _PATIENCE = 60.0
 # Entries read at once.
@@ -64,59 +55,6 @@ _HEAD = Table(
     Column("number", Integer, nullable=False),
     Column("hash", String(64), nullable=False),
 )
-
-# It is printed line by line.
-Line = Annotated[str, Field(pattern="^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]+$")]
-Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-class ManifestMark(BaseModel):
-    """A manifest as it was when something was done with it.
-
-    Attributes:
-        name: Of the file, without its folder.
-        sha256: Of the file's bytes.
-        fragments: Lines that hold an object; whether each is a sound fragment is for ``asr validate``.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    sha256: Hash
-    fragments: int
-
-
-class Entry(BaseModel):
-    """One thing that was done.
-
-    Attributes:
-        number: From 1 on, without a gap.
-        when: By this machine's clock, UTC.
-        who: ``$ASR_USER``, or the name of the system's user.
-        action: What.
-        why: The purpose.
-        manifests: What it was done with.
-        details: Anything else about it.
-        previous: Hash of the entry before it; zeros before the first.
-        hash: SHA-256 of `line`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    number: int
-    when: datetime
-    who: Line
-    action: Action
-    why: Line
-    manifests: tuple[ManifestMark, ...] = ()
-    details: dict[str, JsonValue] = Field(default_factory=dict)
-    previous: Hash
-    hash: Hash
-
-    @property
-    def line(self) -> str:
-        """The canonical JSON that the hash covers: everything but the hash, keys sorted, ASCII, no blanks."""
-        return _canonical(self.model_dump(mode="json", exclude={"hash"}))
 
 
 @dataclass(slots=True)
@@ -208,7 +146,7 @@ class Record:
                 noted = dict(details or {}) | _clock(last, now)
                 given = {"number": head.number + 1, "when": now, "who": who, "action": action, "why": why}
                 given |= {"manifests": marks, "details": noted, "previous": head.hash, "hash": GENESIS}
-                entry = _sealed(Entry.model_validate(given))
+                entry = sealed(Entry.model_validate(given))
                 connection.execute(
                     insert(_ENTRIES).values(
                         number=entry.number, previous=entry.previous, hash=entry.hash, entry=entry.line
@@ -321,7 +259,7 @@ class Record:
             known = head in (None, GENESIS)
             for row in _rows(connection):
                 count += 1
-                findings += _faults(row, expected, previous)
+                findings += faults(row, expected, previous)
                 # From here on as it stands, so that one fault is one finding.
                 expected, previous = int(row.number) + 1, str(row.hash)
                 known |= previous == head
@@ -417,25 +355,6 @@ def open_record(url: str | None = None) -> Record:
     return Record(str(folder / "dialect-asr" / "record.db"))
 
 
-def mark(manifest: Path) -> ManifestMark:
-    """Return a manifest's name, hash and number of fragments; it is streamed.
-
-    Raises:
-        ManifestError: It cannot be read.
-    """
-    # First, because it says what is wrong with a manifest that is none.
-    fragments = sum(isinstance(item, dict) for _, item in read_objects(manifest))
-    return ManifestMark(name=manifest.name, sha256=sha256_of(manifest), fragments=fragments)
-
-
-def _canonical(data: dict[str, Any]) -> str:
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _sealed(entry: Entry) -> Entry:
-    return entry.model_copy(update={"hash": hashlib.sha256(entry.line.encode()).hexdigest()})
-
-
 def _clock(last: str | None, now: datetime) -> dict[str, JsonValue]:
     """What is to be noted of a clock that stands before the last entry."""
     try:
@@ -465,24 +384,6 @@ def _rows(connection: Connection) -> Iterator[Any]:
         if len(page) < _PAGE:
             return
         last = page[-1].number
-
-
-def _faults(row: Any, expected: int, previous: str) -> Iterator[str]:
-    """Yield what is wrong with one row, given the number and the hash that the rows before ask for."""
-    if row.number != expected:
-        yield f"after entry {expected - 1} comes entry {row.number}: entries were removed or put in there"
-    elif row.previous != previous:
-        yield f"entry {row.number} does not follow the one before it: an entry was changed, put in or moved there"
-    text = row.entry if isinstance(row.entry, str) else ""
-    try:
-        data = json.loads(text)
-        entry = Entry.model_validate(data | {"hash": row.hash})
-    except (ValueError, TypeError):
-        yield f"entry {row.number} is no entry any more: somebody changed it"
-        return
-    sealed = hashlib.sha256(text.encode()).hexdigest() == row.hash
-    if not sealed or (entry.number, entry.previous) != (row.number, row.previous):
-        yield f"entry {row.number} was changed after it was written: its hash does not fit"
 
 
 def _parsed(url: str) -> URL:

@@ -17,7 +17,7 @@ from asr.privacy.holdings import NOT_STATED, PERSONAL, Card, Figure, Held
 from asr.privacy.page import Page, Section, Table
 
 if TYPE_CHECKING:
-    from asr.privacy.record import Entry
+    from asr.privacy.entries import Entry
 
 _WHO_HEARD = ("listen", "annotate")
 

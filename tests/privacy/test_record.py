@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import os
@@ -26,9 +25,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asr.errors import ConfigError, ManifestError, RecordError
+from asr.errors import ConfigError, RecordError
 from asr.privacy import record as module
-from asr.privacy.record import ACTIONS, GENESIS, Record, mark, open_record
+from asr.privacy.entries import ACTIONS, GENESIS
+from asr.privacy.record import Record, open_record
 
 LENGTH = 6
 
@@ -71,26 +71,6 @@ def test_an_entry_says_who_did_what_with_which_manifest_and_why(corpus: Path, tm
     assert list(log.entries()) == [entry, second]
     assert log.head() == second.hash
     assert log.verify() == []
-
-
-def test_the_hash_is_that_of_the_printed_line(tmp_path: Path) -> None:
-    """`asr audit show --json | sha256sum` needs nothing of ours: canonical JSON as RFC 8785 has it for such values."""
-    entry = written(tmp_path / "r.db", 1).append("listen", why="é", details={"b": 1, "a": None})
-    data = json.loads(entry.line)
-    assert list(data) == sorted(data)
-    assert entry.line == json.dumps(data, sort_keys=True, separators=(",", ":"))
-    assert entry.hash == hashlib.sha256(entry.line.encode()).hexdigest()
-    assert data["previous"] == entry.previous != GENESIS
-
-
-def test_fragments_of_a_manifest_are_counted_as_a_stream(corpus: Path, tmp_path: Path) -> None:
-    packed = tmp_path / "packed.jsonl.gz"
-    packed.write_bytes(gzip.compress(corpus.read_bytes() + b"\n{broken\n[1]\n"))
-    found = mark(packed)
-    assert (found.fragments, found.sha256) == (12, hashlib.sha256(packed.read_bytes()).hexdigest())
-    with pytest.raises(ManifestError, match="no such manifest"):
-        Record(str(tmp_path / "r.db")).append("import", why="x", manifests=[tmp_path / "gone.jsonl"])
-    assert not (tmp_path / "r.db").exists()
 
 
 def test_an_action_is_recorded_before_it_begins_and_when_it_ends(corpus: Path, tmp_path: Path) -> None:
