@@ -72,7 +72,7 @@ class AdapterConfig:
 
 @dataclass(frozen=True, slots=True)
 class DataConfig(DataOptions):
-    """Group ``data``; `asr.data.batch.BatchOptions` says what the last five mean.
+    """Group ``data``; `asr.data.batch.BatchOptions` says what ``margin`` to ``tags`` mean.
 
     One manifest needs no list; a folder that `asr pack` has made will do, and an address in object storage of either.
     """

@@ -68,14 +68,19 @@ def rank(
     rarity: Annotated[
         float, typer.Option(min=0, max=1, help="How much a rare dialect counts; with 0 not at all.")
     ] = RARITY,
+    why: Why = _PURPOSE,
     without_consent_check: WithoutConsentCheck = False,
 ) -> None:
     """Choose what to annotate next: what the recogniser is unsure of, in dialects that are rare."""
-    read, _ = _allowed(manifest, without_consent_check)
+    from asr.privacy.record import open_record
+
+    read, details = _allowed(manifest, without_consent_check)
     failures: list[AsrError] = []
     counts = RankCounts()
-    chosen = ranked(read, _heard(transcripts, failures), RankOptions(count, per_speaker, rarity), counts)
-    number = write_manifest((item.fragment for item in chosen), output)
+    with open_record().during("annotate", why=why, manifests=[manifest], details=details) as outcome:
+        chosen = ranked(read, _heard(transcripts, failures), RankOptions(count, per_speaker, rarity), counts)
+        number = write_manifest((item.fragment for item in chosen), output)
+        outcome.manifests.append(output)
     typer.echo(
         f"{number} of {counts.ranked} fragments written to {output}; passed over: {counts.annotated} annotated "
         f"already, {counts.untranscribed} without a transcript"

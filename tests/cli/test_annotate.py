@@ -57,7 +57,7 @@ def test_the_whole_loop(manifest: Path, tmp_path: Path) -> None:
         "tasks", following, "--output-dir", studio, "--config", page, "--transcripts", tmp_path / "heard"
     )
     assert code == 0 and "2 tasks written" in out and "2 of them with what the recogniser heard" in out
-    assert actions() == ["listen", "listen"]  # that it begins, and that it has ended
+    assert actions() == ["annotate", "annotate", "listen", "listen"]  # that each begins, and that it has ended
 
     tasks = json.loads((studio / "tasks.json").read_text())
     said = (("oui", "oui"), ("oui", "non"))
@@ -78,7 +78,7 @@ def test_the_whole_loop(manifest: Path, tmp_path: Path) -> None:
     assert [item.id for item in read_manifest(left)] == ["t/2"]
     assert run(*command, "--adjudicator", "annotator-2")[0] == 0
     assert [(item.id, item.text) for item in read_manifest(done)] == [("t/2", "non"), ("t/3", "oui")]
-    assert actions()[2:] == ["annotate"] * 4
+    assert actions()[4:] == ["annotate"] * 4
     assert open_record().verify() == []
     # The third annotator gets tasks of the conflicts, as of any manifest.
     assert run("tasks", left, "--output-dir", tmp_path / "third", "--config", page)[0] == 0
