@@ -106,7 +106,7 @@ def _log_refused(path: Path, figures: dict[str, float]) -> None:
 def run_trial(config: TrainConfig) -> float:
     """Train as one trial of a search; return the monitored figure, of which the search looks for the lowest.
 
-    A training that diverges ends no search: its figure is infinite.
+    A training that diverges, or forgets what is protected, ends no search: its figure is infinite.
 
     Raises:
         TrainingStopped: A signal came; the state is saved.
@@ -124,9 +124,12 @@ def run_trial(config: TrainConfig) -> float:
 
 
 def reached(config: TrainConfig) -> float | None:
-    """The monitored figure of a run's best checkpoint; None where nothing was measured."""
+    """The monitored figure of a run's best checkpoint: infinite if it harms what is protected, None if not measured."""
     card = read_card(Path(config.run)) or {}
-    value = card.get("figures", {}).get("best", {}).get("metrics", {}).get(config.trainer.monitor)
+    metrics = card.get("figures", {}).get("best", {}).get("metrics", {})
+    if metrics.get("dev/harmed"):
+        return math.inf
+    value = metrics.get(config.trainer.monitor)
     return None if value is None else float(value)
 
 

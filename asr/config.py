@@ -361,7 +361,7 @@ def saved_config(composed: DictConfig, overrides: Sequence[str]) -> TrainConfig:
     # Of two overrides the more exact one is to blame.
     for override in sorted(overrides, key=lambda override: len(_said(override, now))):
         for key in _said(override, now):
-            if key not in ("resume", "run") and now[key] != before[key]:
+            if key not in ("resume", "run") and now[key] != before[key] and not _resolved(key, now[key], override):
                 raise ConfigError(
                     f"resume={folder} goes on with the run's own configuration, but {override!r} would change {key!r} "
                     f"from {before[key]!r} to {now[key]!r}; leave it out, or start a new run"
@@ -384,6 +384,13 @@ def _said(override: str, now: dict[str, Any]) -> list[str]:
     return [key for key in now if key == name or key.startswith(f"{name}.")] or [
         key for key in now if now[key] != defaults[key]
     ]
+
+
+def _resolved(key: str, value: Any, override: str) -> bool:
+    """Whether a run wrote down what a value meant on the day, and the machine, that it began on."""
+    if key == "consent_day":
+        return not override.lstrip("+").startswith("consent_day=")
+    return key == "trainer.precision" and value == "auto"
 
 
 def _leaves(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -266,7 +266,11 @@ ORIGINAL = (
 
 @pytest.fixture
 def saved(tmp_path: Path) -> TrainConfig:
+    """Of a run that began on another day, and wrote down which precision it computes in."""
     config = to_options(composed(*ORIGINAL, f"run={tmp_path}"), TrainConfig)
+    config = dataclasses.replace(
+        config, consent_day="2026-01-31", trainer=dataclasses.replace(config.trainer, precision="32-true")
+    )
     write_config(config, tmp_path)
     return config
 
@@ -287,6 +291,8 @@ def test_a_saved_configuration_comes_back(saved: TrainConfig, tmp_path: Path) ->
     "overrides",
     [
         ORIGINAL,  # the first command line again
+        (*ORIGINAL, "trainer=auto", "trainer.precision=auto"),
+        (*ORIGINAL, "consent_day=2026-01-31"),
         ("optim.lr=3e-5",),
         ("optim.lr=0.00003", "adapter=lora"),
         ("data.train=['é.jsonl',b.jsonl]",),
@@ -303,6 +309,14 @@ def test_overrides_that_agree(saved: TrainConfig, tmp_path: Path, overrides: tup
     [
         (("optim.lr=1e-5",), "optim.lr=1e-5", "optim.lr", "3e-05", "1e-05"),  # also where it is the default
         (("seed=9",), "seed=9", "seed", "0", "9"),
+        (("consent_day=2026-02-01",), "consent_day=2026-02-01", "consent_day", "'2026-01-31'", "'2026-02-01'"),
+        (
+            ("trainer.precision=bf16-mixed",),
+            "trainer.precision=bf16-mixed",
+            "trainer.precision",
+            "'32-true'",
+            "'bf16-mixed'",
+        ),
         (("data.train=c.jsonl",), "data.train=c.jsonl", "data.train", "['é.jsonl', 'b.jsonl']", "['c.jsonl']"),
         (("adapter=full",), "adapter=full", "adapter.mode", "'lora'", "'full'"),
         (("experiment=window",), "experiment=window", "data.batch_seconds", "30.0", "60.0"),

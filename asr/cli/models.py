@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -184,6 +184,7 @@ def sweep(
             + ("  chosen" if point is found.chosen else "")
             + "".join(f"  harms {harm}" for harm in point.verdict.harmed)
         )
+    _tell_unmeasured(found.unmeasured)
     typer.echo(f"written to {output}, {output.with_suffix('.json').name} and {output.with_suffix('.png').name}")
     if not found.chosen.share:
         raise typer.Exit(1)
@@ -201,22 +202,30 @@ def gate(
     What is said of a checkpoint goes to the card of its run, if it still stands there. The exit code is 1 if none
     passes.
     """
-    from asr.evaluation.retention import choose, counts_of, judge, read_report
+    from asr.evaluation.retention import counts_of, read_report, unmeasured
+    from asr.metrics.retention import choose, judge
     from asr.training.card import note_verdict
 
-    verdicts = []
+    verdicts, missing = [], set[str]()
     for path in reports:
         report = read_report(path)
         after, before = (counts_of(report, side, str(path)) for side in ("system", "baseline"))
         verdicts.append(judge(str(path), after, before, protect, limit))
+        missing |= {*unmeasured(before, after)}
         note_verdict(str(report.get("system", "")), {"limit": limit} | verdicts[-1].to_dict())
     best = choose(verdicts)
     for verdict in verdicts:
         said = "harms " + ", ".join(map(str, verdict.harmed)) if verdict.harmed else "harms no protected group"
         typer.echo(f"{verdict.name}: {verdict.worst} {verdict.wer:.2f} % WER, {said}")
+    _tell_unmeasured(missing)
     typer.echo("no model passes" if best is None else f"best: {best.name}")
     if best is None:
         raise typer.Exit(1)
+
+
+def _tell_unmeasured(abilities: Collection[str]) -> None:
+    if abilities:
+        typer.echo(f"not measured, so that the gate says nothing of it: {', '.join(sorted(abilities))}")
 
 
 def calibrate(

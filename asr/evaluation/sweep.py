@@ -9,11 +9,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from asr.evaluation.retention import Count, Verdict, choose, counts_of, judge
+from asr.evaluation.retention import counts_of, unmeasured
 from asr.evaluation.run import evaluate
 from asr.files import atomic_write
 from asr.fragment import Fragment, read_numbered
 from asr.inference.transcriber import Transcriber
+from asr.metrics.retention import Count, Verdict, choose, judge
 from asr.model.checkpoint import Checkpoint
 from asr.model.interpolate import interpolate
 from asr.privacy.consent import ConsentCheck
@@ -50,17 +51,20 @@ class Sweep:
         points: By rising share.
         limit: By how many percent of the base's errors a protected group may get worse.
         chosen: The point with the best worst dialect of those that pass the gate; None if none passes.
+        unmeasured: Abilities that the fragments did not let anybody measure, so that the gate says nothing of them.
     """
 
     points: tuple[Point, ...]
     limit: float
     chosen: Point | None
+    unmeasured: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, ready for JSON; WERs in percent."""
         return {
             "limit": self.limit,
             "chosen": None if self.chosen is None else self.chosen.share,
+            "unmeasured": list(self.unmeasured),
             "points": [
                 {
                     "share": point.share,
@@ -137,7 +141,8 @@ def choose_share(
         verdict = judge(f"share {share:g}", counts, measured[0.0], protected, limit, learnt)
         points.append(Point(share, counts[f"test_set={DIALECT}"], counts[f"test_set={STANDARD}"], verdict))
     best = choose([point.verdict for point in points])
-    return Sweep(tuple(points), limit, next((point for point in points if point.verdict is best), None))
+    missing = sorted({name for counts in measured.values() for name in unmeasured(measured[0.0], counts)})
+    return Sweep(tuple(points), limit, next((point for point in points if point.verdict is best), None), tuple(missing))
 
 
 def write_picture(found: Sweep, path: str | Path) -> None:

@@ -82,9 +82,14 @@ class ConsentCheck:
         """The same for what is heard once and has no place to keep."""
         return replace(self, began=None)
 
+    @property
+    def day(self) -> date:
+        """The day of use: today, and no day before the run began, for a clock may have been set back since."""
+        return date.today() if self.began is None else max(date.today(), self.began)
+
     def allows(self, fragment: Fragment) -> bool:
         """Whether it may be heard today."""
-        return refusal(fragment.consent, self.purpose, date.today()) is None
+        return refusal(fragment.consent, self.purpose, self.day) is None
 
     def has_place(self, fragment: Fragment) -> bool:
         """Whether it is in the order, in which what is not allowed is passed over."""
@@ -136,13 +141,13 @@ def ask(manifests: Sequence[str | Path], check: ConsentCheck | None) -> dict[str
             if not isinstance(item, Fragment):
                 continue
             fragments += 1
-            if (reason := refusal(item.consent, check.purpose, date.today())) is not None:
+            if (reason := refusal(item.consent, check.purpose, check.day)) is not None:
                 refused[reason] += 1
                 ended += check.began is not None and check.has_place(item)
         check_some_left(manifest, check.purpose, fragments, refused)
         if refused:
             log.warning("%s: %s", Path(manifest).name, refused_in_words(check.purpose, fragments, refused))
-        if ended and check.began != date.today():
+        if ended and check.began != check.day:
             log.warning(
                 "%s: the consent of %d of them has ended since the run began on %s: they are passed over, and the "
                 "others are heard where they would have been",

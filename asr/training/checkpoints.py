@@ -7,7 +7,7 @@ lightning's own state (weights in full precision, optimiser, schedule, place in 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -117,7 +117,7 @@ class Checkpoints(lightning.Callback):
         monitor: The metric by which the lowest is best.
 
     Attributes:
-        best: The metric of every best checkpoint, by the name of its file.
+        best: Of every best checkpoint, by the name of its file, how many protected dialects it harms, and its metric.
     """
 
     def __init__(self, folder: Path, info: CheckpointInfo, keep: int, every_steps: int, monitor: str) -> None:
@@ -126,8 +126,9 @@ class Checkpoints(lightning.Callback):
         self.keep = keep
         self.every_steps = every_steps
         self.monitor = monitor
-        self.best: dict[str, float] = {}
+        self.best: dict[str, tuple[float, float]] = {}
         self._saved_step = -1
+        self._has_state = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return the list of best checkpoints, and the step of the last."""
@@ -135,8 +136,14 @@ class Checkpoints(lightning.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the list of best checkpoints back; files that are gone are forgotten."""
-        self.best = {name: value for name, value in state_dict["best"].items() if (self.folder / name).is_file()}
+        # A state of before there was a gate has the metric alone.
+        self.best = {
+            name: rank if isinstance(rank, tuple) else (0.0, rank)
+            for name, rank in state_dict["best"].items()
+            if (self.folder / name).is_file()
+        }
         self._saved_step = state_dict.get("saved_step", -1)
+        self._has_state = True
 
     def setup(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
         """Remove what a killed run was writing."""
@@ -157,12 +164,14 @@ class Checkpoints(lightning.Callback):
             self.save_state(trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Save a checkpoint and the state.
+        """Save a checkpoint and the state; of what the run begins with, none.
 
         Raises:
             CheckpointError: A weight is not finite, or the disk is full.
             ConfigError: The monitored metric was not measured.
         """
+        if trainer.sanity_checking:
+            return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("dev/")}
         self._save_model(trainer, module, metrics)
         self.save_state(trainer)
@@ -174,10 +183,14 @@ class Checkpoints(lightning.Callback):
     def save_state(self, trainer: lightning.Trainer) -> None:
         """Save the state now; every process must call it."""
         trainer.save_checkpoint(self.folder / STATE)
+        self._has_state = True
 
     def _save_model(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, metrics: dict[str, float]
     ) -> None:
+        if not self._has_state:
+            # First what a run can go on from: a kill or a full disk must leave no run that can neither go on nor begin.
+            self.save_state(trainer)
         self._saved_step = trainer.global_step
         assert isinstance(module, TranscriptionTask)
         model = module.whole_model()
@@ -189,10 +202,12 @@ class Checkpoints(lightning.Callback):
             return
         name = f"step-{trainer.global_step:06d}.pt"
         worst = max(self.best, key=lambda kept: self.best[kept], default=None)
-        if len(self.best) >= self.keep and (worst is None or metrics[self.monitor] >= self.best[worst]):
+        # What harms nothing that is protected goes first, whatever else it reaches.
+        rank = (metrics.get("dev/harmed", 0.0), metrics[self.monitor])
+        if len(self.best) >= self.keep and (worst is None or rank >= self.best[worst]):
             return
         save_checkpoint(model, info, self.folder / name)
-        self.best[name] = metrics[self.monitor]
+        self.best[name] = rank
         if len(self.best) > self.keep and worst is not None:
             (self.folder / worst).unlink(missing_ok=True)
             del self.best[worst]
@@ -204,8 +219,8 @@ class Checkpoints(lightning.Callback):
             self.save_state(trainer)
 
     def best_path(self) -> Path:
-        """The checkpoint with the lowest monitored metric, the last one when there was no validation."""
-        best: Mapping[str, float] = self.best
+        """The checkpoint that harms least, and of these has the lowest metric; the last one without a validation."""
+        best = self.best
         return self.folder / (min(best, key=lambda kept: best[kept]) if best else "last.pt")
 
 

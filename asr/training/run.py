@@ -43,6 +43,7 @@ from asr.model.heads import HeadName
 from asr.model.network import DialectWhisper
 from asr.privacy.consent import ConsentCheck
 from asr.training.checkpoints import SIGNALS, STATE, AtomicCheckpointIO, Checkpoints, StopOnSignal
+from asr.training.gate import Gate
 from asr.training.heads import HeadOptions
 from asr.training.log import JsonLinesLogger, LogBeforeSaving
 from asr.training.optim import OptimOptions
@@ -89,10 +90,14 @@ class TrainerOptions:
     Attributes:
         max_steps: Changes of the weights.
         accumulate: Batches whose gradients make one step.
-        validate_every: Steps between two validations.
+        validate_every: Steps between two validations; a shorter run is validated at its end.
         patience: Validations without improvement after which training ends; 0 never ends early.
         monitor: The metric by which checkpoints are chosen and training ends early, lower is better: ``dev/loss``,
             ``dev/heads_loss``, ``dev/wer``, ``dev/wer_worst`` or a dialect's ``dev/wer/fr-CA``.
+        protect: Dialects in ``data.dev`` that must not be forgotten, such as ``en-US``; of fragments without a dialect,
+            the language. They are heard before the first step too, a checkpoint that harms none goes before one that
+            does, whatever the metric, and ``dev/wer_worst`` is that of the other dialects.
+        protect_limit: By how many percent of its error rate a protected dialect may get worse.
         keep_best: Best checkpoints kept beside the last.
         save_every: Steps between two saved states.
         log_every: Steps between two lines of the log.
@@ -111,6 +116,8 @@ class TrainerOptions:
     validate_every: Annotated[int, Field(ge=1)] = 100
     patience: Annotated[int, Field(ge=0)] = 0
     monitor: Annotated[str, Field(pattern="^dev/(loss|heads_loss|wer|wer_worst|wer/.+)$")] = "dev/wer_worst"
+    protect: tuple[str, ...] = ()
+    protect_limit: Annotated[float, Field(ge=0)] = 2.0
     keep_best: Annotated[int, Field(ge=0)] = 2
     save_every: Annotated[int, Field(ge=1)] = 100
     log_every: Annotated[int, Field(ge=1)] = 10
@@ -386,6 +393,8 @@ def train(
             f"trainer.patience is {trainer.patience}, but there is no data.dev on which to see an improvement; give "
             "one, or leave patience at 0"
         )
+    if trainer.protect and not data.dev:
+        raise ConfigError("trainer.protect is asked of data.dev; give one, with fragments of what is protected in it")
     if (trainer.strategy, trainer.precision) == ("fsdp", "16-mixed"):
         raise ConfigError("trainer.strategy=fsdp divides no loss scale; take trainer.precision=bf16-mixed or 32-true")
     check_processes(trainer.devices * trainer.nodes)
@@ -441,9 +450,12 @@ def train(
             max_steps=trainer.max_steps,
             max_epochs=-1,
             accumulate_grad_batches=trainer.accumulate,
-            val_check_interval=trainer.validate_every * trainer.accumulate if data.dev else None,
+            val_check_interval=min(trainer.validate_every, trainer.max_steps) * trainer.accumulate
+            if data.dev
+            else None,
             check_val_every_n_epoch=None if data.dev else 1,
-            num_sanity_val_steps=0,
+            # What is protected is heard before anything is learnt; a run that goes on knows it.
+            num_sanity_val_steps=-1 if trainer.protect else 0,
             log_every_n_steps=trainer.log_every,
             use_distributed_sampler=False,
             enable_checkpointing=False,
@@ -453,8 +465,9 @@ def train(
             plugins=[AtomicCheckpointIO()],
             callbacks=callbacks,
         )
+        gate = Gate(trainer.protect, trainer.protect_limit) if trainer.protect else None
         task = TranscriptionTask(
-            model, optim, augment, trainer.max_steps, heads, head_weights, corpora, data.unreadable
+            model, optim, augment, trainer.max_steps, heads, head_weights, corpora, data.unreadable, gate
         )
         state = folder / "checkpoints" / STATE if resume else None
         try:
@@ -474,6 +487,12 @@ def train(
                 ) from error
             raise
     checkpoints.finish(loop, task)
+    if loop.is_global_zero and checkpoints.best and min(checkpoints.best.values())[0]:
+        log.warning(
+            "every checkpoint makes a protected dialect worse by more than %g %%; `asr sweep` finds out how much of "
+            "what was learnt does not",
+            trainer.protect_limit,
+        )
     if task.missed:
         log.warning("%d of %d fragments were left out: they cannot be read", task.missed, task.drawn)
     if task.drawn and task.missed == task.drawn:

@@ -8,6 +8,7 @@ Shapes: B batch, S tokens.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,10 +30,13 @@ from asr.model.heads import HeadName
 from asr.model.network import DialectWhisper, Encoded
 from asr.training.adversary import PACE, Adversary, strength_at
 from asr.training.counts import Counts, figures, total
+from asr.training.gate import Gate
 from asr.training.heads import HeadOptions
 from asr.training.optim import OptimOptions, adamw
 from asr.training.parts import Parts, Step
 from asr.training.sharding import Whole, is_finite, shard
+
+log = logging.getLogger(__name__)
 
 # So many recordings that cannot be read end no run, whatever their share.
 _FEW_UNREADABLE = 10
@@ -87,6 +91,7 @@ class TranscriptionTask(lightning.LightningModule):
         head_weights: Of each label of each head, by the head's name.
         corpora: What the dialect head's adversary tells apart, if there is one.
         unreadable: Share of the fragments whose recordings may be unreadable.
+        gate: Says what was forgotten of what is protected, if something is.
 
     Attributes:
         drawn: Fragments that were to be heard since the run began, by all processes.
@@ -104,6 +109,7 @@ class TranscriptionTask(lightning.LightningModule):
         head_weights: Mapping[HeadName, Sequence[float]] | None = None,
         corpora: Sequence[str] = (),
         unreadable: float = 0.05,
+        gate: Gate | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -121,6 +127,7 @@ class TranscriptionTask(lightning.LightningModule):
         self._counts = Counts()
         self._whole: Whole | None = None
         self.unreadable = unreadable
+        self.gate = gate
         self.drawn = self.missed = 0
         self.heard = 0.0
         self.parts = Parts()
@@ -142,11 +149,15 @@ class TranscriptionTask(lightning.LightningModule):
         """Keep what was counted, and how batches are divided."""
         checkpoint["fragments"] = {"drawn": self.drawn, "missed": self.missed, "heard": self.heard}
         checkpoint["parts"] = self.parts.state_dict()
+        if self.gate is not None:
+            checkpoint["gate"] = self.gate.before
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting, and divide as before."""
         self.drawn, self.missed, self.heard = (checkpoint["fragments"][name] for name in ("drawn", "missed", "heard"))
         self.parts.load_state_dict(checkpoint["parts"])
+        if self.gate is not None:
+            self.gate.before = checkpoint["gate"]
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss: a mean over the targets that are asked for, of all processes together.
@@ -383,8 +394,17 @@ class TranscriptionTask(lightning.LightningModule):
             raise AudioError(
                 f"none of the {counts.unreadable} recordings of data.dev can be read; run `asr validate` on it"
             )
+        found = figures(counts)
+        if self.gate is not None:
+            if self.trainer.sanity_checking:
+                self.gate.begin(counts.errors)
+                return
+            verdict = self.gate.look(counts.errors)
+            found |= {"dev/wer_worst": verdict.wer, "dev/harmed": float(len(verdict.harmed))}
+            if verdict.harmed and self.trainer.is_global_zero:
+                log.info("step %d harms %s", self.global_step, ", ".join(map(str, verdict.harmed)))
         shown = ("dev/wer", "dev/wer_worst", *(f"dev/f1/{head}" for head in self.heads.weights))
-        for name, value in figures(counts).items():
+        for name, value in found.items():
             self.log(name, value, prog_bar=name in shown)
 
     def configure_optimizers(self) -> Any:

@@ -41,17 +41,28 @@ class FakeTrainer(SimpleNamespace):
     """As much of lightning's trainer as the callback looks at."""
 
     def __init__(self, **given: Any) -> None:
-        usual = {"is_global_zero": True, "accumulate_grad_batches": 1, "enable_validation": True}
+        usual = {
+            "is_global_zero": True,
+            "accumulate_grad_batches": 1,
+            "enable_validation": True,
+            "sanity_checking": False,
+        }
         super().__init__(
-            **usual | {"callback_metrics": {}, "global_step": 0, "val_check_batch": 4, "saved": []} | given
+            **usual
+            | {"callback_metrics": {}, "global_step": 0, "val_check_batch": 4, "saved": [], "sanity_checking": False}
+            | given
         )
 
     def save_checkpoint(self, path: Path) -> None:
         self.saved.append((self.global_step, path.name))
 
 
-def validate(callback: Checkpoints, task: TranscriptionTask, step: int, wer: float) -> None:
+def validate(
+    callback: Checkpoints, task: TranscriptionTask, step: int, wer: float, harmed: float | None = None
+) -> None:
     metrics = {"dev/wer_worst": torch.tensor(wer), "dev/loss": torch.tensor(1.0), "train/loss": torch.tensor(2.0)}
+    if harmed is not None:
+        metrics["dev/harmed"] = torch.tensor(harmed)
     callback.on_validation_end(FakeTrainer(global_step=step, callback_metrics=metrics), task)  # type: ignore[arg-type]
 
 
@@ -78,7 +89,21 @@ def test_the_best_are_kept_beside_the_last(checkpoints: Make, task: Transcriptio
             "step": step,
         }
     assert callback.best_path().name == "step-000006.pt"
-    assert callback.best == {"step-000003.pt": 40.0, "step-000006.pt": 10.0}
+    assert callback.best == {"step-000003.pt": (0.0, 40.0), "step-000006.pt": (0.0, 10.0)}
+
+
+def test_what_harms_nothing_goes_first(checkpoints: Make, task: TranscriptionTask) -> None:
+    callback = checkpoints(keep=2)
+    for step, (harmed, wer, kept) in {
+        1: (1.0, 30.0, {1}),
+        2: (0.0, 50.0, {1, 2}),
+        3: (1.0, 20.0, {2, 3}),
+        4: (2.0, 10.0, {2, 3}),
+        5: (0.0, 60.0, {2, 5}),
+    }.items():
+        validate(callback, task, step, wer, harmed)
+        assert files(callback)[1:] == [f"step-{number:06d}.pt" for number in sorted(kept)]
+    assert callback.best_path().name == "step-000002.pt"
 
 
 def test_none_but_the_last_may_be_kept(checkpoints: Make, task: TranscriptionTask) -> None:
@@ -102,13 +127,15 @@ def test_a_resumed_run_keeps_the_list(checkpoints: Make, task: TranscriptionTask
     again = checkpoints(keep=2)
     again.load_state_dict(resumed.state_dict())
     validate(again, task, 4, 90.0)
-    assert again.best == {"step-000003.pt": 45.0, "step-000004.pt": 90.0}
+    assert again.best == {"step-000003.pt": (0.0, 45.0), "step-000004.pt": (0.0, 90.0)}
 
 
 def test_a_state_of_an_older_version_is_read(checkpoints: Make) -> None:
     callback = checkpoints()
-    callback.load_state_dict({"best": {}})
-    assert callback.best == {}
+    callback.folder.mkdir()
+    (callback.folder / "step-000003.pt").touch()
+    callback.load_state_dict({"best": {"step-000003.pt": 45.0}})
+    assert callback.best == {"step-000003.pt": (0.0, 45.0)}
 
 
 def test_the_last_step_is_saved_without_figures_of_an_earlier_one(checkpoints: Make, task: TranscriptionTask) -> None:
@@ -132,7 +159,7 @@ def test_a_monitor_without_figures(checkpoints: Make, task: TranscriptionTask) -
     with pytest.raises(ConfigError, match=r"trainer\.monitor is 'dev/wer_worst', which data\.dev does not give"):
         callback.on_validation_end(trainer, task)  # type: ignore[arg-type]
     assert files(callback) == ["last.pt"]
-    assert trainer.saved == [(1, "last.state")]
+    assert trainer.saved == [(1, "last.state")] * 2
 
 
 def test_only_the_first_process_writes(checkpoints: Make, task: TranscriptionTask) -> None:
@@ -140,7 +167,25 @@ def test_only_the_first_process_writes(checkpoints: Make, task: TranscriptionTas
     trainer = FakeTrainer(callback_metrics={"dev/wer_worst": torch.tensor(1.0)}, is_global_zero=False)
     callback.on_validation_end(trainer, task)  # type: ignore[arg-type]
     assert not callback.folder.exists()
-    assert trainer.saved == [(0, "last.state")]  # which all must call
+    assert trainer.saved == [(0, "last.state")] * 2  # which all must call
+
+
+def test_before_the_first_checkpoint_there_is_a_state(checkpoints: Make, task: TranscriptionTask) -> None:
+    """A run that holds a checkpoint is refused by a new one, so it must be able to go on."""
+
+    class Full(FakeTrainer):
+        def save_checkpoint(self, path: Path) -> None:
+            raise CheckpointError("the disk is full")
+
+    callback, metrics = checkpoints(), {"dev/wer_worst": torch.tensor(1.0)}
+    with pytest.raises(CheckpointError, match="full"):
+        callback.on_validation_end(Full(callback_metrics=metrics), task)  # type: ignore[arg-type]
+    assert not callback.folder.exists()
+    # Later there is an older one.
+    validate(callback, task, 1, 50.0)
+    with pytest.raises(CheckpointError, match="full"):
+        callback.on_validation_end(Full(global_step=2, callback_metrics=metrics), task)  # type: ignore[arg-type]
+    assert files(callback) == ["last.pt", "step-000001.pt", "step-000002.pt"]
 
 
 def test_when_a_state_is_saved(checkpoints: Make, task: TranscriptionTask) -> None:

@@ -14,7 +14,9 @@ import signal
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Iterator
+from datetime import date, timedelta
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,10 +29,11 @@ import torch
 from torch.distributed.tensor import DTensor
 
 import asr.model.heads
+import asr.privacy.consent
 from asr.data.examples import Example
 from asr.data.stream import BatchStream, Draw, Position
-from asr.fragment import read_manifest, write_manifest
-from asr.model.checkpoint import load_checkpoint
+from asr.fragment import Consent, read_manifest, write_manifest
+from asr.model.checkpoint import load_checkpoint, save_checkpoint
 from asr.training.task import TranscriptionTask
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
@@ -86,6 +89,13 @@ def _script(arguments: tuple[str, ...], folder: Path, environment: dict[str, str
         jumps = itertools.cycle((0.0, -86_400.0, 3e7))
         real = time.time
         time.time = lambda: real() + next(jumps)  # type: ignore[assignment]
+
+        class Jumping(date):
+            @classmethod
+            def today(cls) -> date:
+                return date.fromtimestamp(time.time())
+
+        asr.privacy.consent.date = Jumping  # type: ignore[misc]
     if "GRADIENTS" in environment:
         _save_gradients(Path(environment["GRADIENTS"]))
     # Hydra silences every logger that is there when it starts; in a process that imports later, none of ours is.
@@ -203,6 +213,7 @@ def gone_on(ends: list[int], run: Path, processes: int) -> list[int]:
     """
     if -signal.SIGABRT not in ends:
         return ends
+    warnings.warn(f"a process of {run.name} was aborted", stacklevel=2)
     return Script(run.parent, f"resume={run}", processes=processes).ends()
 
 
@@ -231,8 +242,14 @@ def interrupted(folder: Path, given: list[str], *signals: signal.Signals, seed: 
         assert code != 75 or "asr: training stopped at step " in script.said
 
 
-def test_interrupted_at_random_moments_equals_left_alone(given: list[str], tmp_path: Path) -> None:
+def test_interrupted_at_random_moments_equals_left_alone(
+    given: list[str], corpus: Path, dev: Path, tmp_path: Path
+) -> None:
     given += ["trainer.patience=9", "heads=dialect", "heads.least=2", "trainer.max_steps=14"]
+    # A clock that jumps takes no consent of today away.
+    for manifest in (corpus, dev):
+        own = Consent(id="today", purposes=("training",), granted=date.today(), expires=date.today() + timedelta(800))
+        write_manifest([item.replace(consent=own) for item in read_manifest(manifest)], manifest)
     whole = Script(tmp_path / "alone", *given, "run=run")
     signals = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1)
     interrupted(tmp_path / "parts", given, *signals, seed=1)
@@ -289,8 +306,17 @@ def test_a_manifest_that_changed_is_refused(given: list[str], corpus: Path, tmp_
     assert refused.said.splitlines()[-1].startswith("asr: the manifest is not the one that this run began with")
 
 
-def test_two_processes_validate_as_one_and_divide_weights(given: list[str], tmp_path: Path) -> None:
-    given += ["trainer.max_steps=3", "trainer.patience=3"]
+def test_two_processes_validate_as_one_and_divide_weights(
+    given: list[str], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    given += ["trainer.max_steps=3", "trainer.patience=3", "trainer.protect=[en-GB]", "trainer.protect_limit=1e9"]
+    # Other heads follow time than Whisper would suppose.
+    base = load_checkpoint(tiny_checkpoint)
+    heads = torch.zeros_like(base.model.whisper.alignment_heads.to_dense())
+    heads[0, 1] = True
+    base.model.whisper.alignment_heads = heads.to_sparse()
+    save_checkpoint(base.model, base.info, tmp_path / "base.pt")
+    given += [f"model.name={tmp_path}/base.pt"]
     two = ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.precision=32-true"]
     ends = {
         "ddp": Script(tmp_path, *given, "trainer=ddp", *two, "run=ddp", processes=2),
@@ -299,6 +325,9 @@ def test_two_processes_validate_as_one_and_divide_weights(given: list[str], tmp_
     for script in ends.values():
         assert script.ends() == [0, 0], script.said
     ddp, fsdp = (load_checkpoint(tmp_path / name / "checkpoints/last.pt") for name in ends)
+    for end in (ddp, fsdp):
+        assert torch.equal(end.model.whisper.alignment_heads.to_dense(), heads)
+        assert end.info.metrics["dev/harmed"] == 0
     assert fsdp.info.metrics == pytest.approx(ddp.info.metrics, rel=1e-4)
     for name, weight in ddp.model.state_dict().items():
         torch.testing.assert_close(fsdp.model.state_dict()[name], weight, atol=2e-3, rtol=1e-2)

@@ -107,6 +107,11 @@ def test_a_run_leaves_checkpoints_that_stock_whisper_loads(run: Run, dev: Path, 
     assert list((folder / "tensorboard").iterdir())
 
 
+def test_a_run_shorter_than_the_way_to_a_validation_ends_with_one(run: Run, dev: Path, tmp_path: Path) -> None:
+    best = run(tmp_path / "run", dev=dev, max_steps=2, validate_every=100, save_every=100)
+    assert load_checkpoint(best).info.metrics["step"] == 2 and "dev/wer_worst" in load_checkpoint(best).info.metrics
+
+
 def test_bf16_learns_what_float32_learns(run: Run, tmp_path: Path) -> None:
     losses = {}
     for precision in ("32-true", "bf16-mixed"):
