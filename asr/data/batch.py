@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from whisper.model import Whisper
 
-from asr.addresses import parse_packed
+from asr.addresses import is_stored, parse_packed
 from asr.audio import SAMPLE_RATE, Samples, load_audio
 from asr.data.examples import MAX_SECONDS, PAUSE, Example
 from asr.data.labels import IGNORED, Labeller, Stretch
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # Shortest silence that is made up, in seconds.
 _SHORT_SILENCE = 0.5
+# Recordings of a batch that are asked of object storage at a time.
+_REQUESTS = 16
 # What stands for it where fragments are asked for; there is no such recording.
 _SILENCE = Fragment(id="silence", audio="silence", text="", language="en")
 
@@ -144,7 +147,7 @@ class BatchLoader(Dataset[Batch]):
         speed = chance.choice(self.options.speeds)
         if max((example.seconds for example in draw.examples), default=0.0) / speed > MAX_SECONDS:
             speed = 1.0  # slower, it would not fit into the encoder
-        heard = [found for example in draw.examples if (found := _read(example)) is not None]
+        heard = [found for found in _read_all(draw.examples) if found is not None]
         count = sum(len(of.clips) for of in heard)
         unreadable = sum(len(example.parts) for example in draw.examples) - count
         if not heard:
@@ -198,6 +201,15 @@ class _Read:
 
     example: Example
     clips: tuple[Samples, ...]
+
+
+def _read_all(examples: Sequence[Example]) -> list[_Read | None]:
+    """Read examples; out of object storage several at a time, for a request takes longer than its bytes."""
+    packed = [parse_packed(part.audio) for example in examples for part in example.parts]
+    if not any(one is not None and is_stored(one.archive) for one in packed):
+        return [_read(example) for example in examples]
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        return list(pool.map(_read, examples))
 
 
 def _read(example: Example) -> _Read | None:

@@ -6,10 +6,12 @@ import dataclasses
 import logging
 import pickle
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import soundfile
@@ -17,6 +19,7 @@ import torch
 from whisper.model import Whisper
 from whisper.tokenizer import get_tokenizer
 
+import asr.addresses
 import asr.data.batch
 from asr.addresses import Packed, digest_of
 from asr.audio import load_audio
@@ -316,3 +319,28 @@ def test_a_batch_goes_to_a_device_and_between_processes(tiny_whisper: Whisper, s
 def test_options_that_cannot_work(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         BatchOptions(**options)
+
+
+def test_object_storage_is_asked_for_a_batch_at_once(
+    tiny_whisper: Whisper, sound: Sound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asr.addresses, "STORES", frozenset({"memory"}))
+    store = fsspec.filesystem("memory")
+    fragments = [sound("s" * (n + 1), 0.3) for n in range(8)]
+    files = [Path(fragment.audio).read_bytes() for fragment in fragments]
+    store.pipe("/bucket/some.tar", b"".join(files))
+    firsts = [sum(map(len, files[:n])) for n in range(8)]
+    there = [
+        fragment.replace(audio=str(Packed("memory://bucket/some.tar", first, len(one), digest_of(one))))
+        for fragment, one, first in zip(fragments, files, firsts, strict=True)
+    ]
+    cat, waiting = type(store).cat_file, threading.Barrier(8)
+
+    def together(self: object, name: str, **span: int) -> bytes:
+        waiting.wait(timeout=10)  # for the requests of all the others
+        return cat(self, name, **span)
+
+    monkeypatch.setattr(type(store), "cat_file", together)
+    batch = load(tiny_whisper, tuple(there))
+    assert torch.equal(batch.audio, load(tiny_whisper, tuple(fragments)).audio)
+    assert [fragment.id for fragment in batch.fragments] == [fragment.id for fragment in fragments]
