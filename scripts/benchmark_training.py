@@ -5,9 +5,10 @@ as `scripts/train.py` does it, and transformers' `Seq2SeqTrainer` with the usual
 s. Each is a process of its own, and they take turns, a few steps each; who has no turn is stopped, its loaders too.
 
 Ours reads and decodes audio and makes features during its steps. The recipe has its features in memory before the
-first step, which favours it. Prints fragments per second, the median seconds of a step, their ratio, and the peak
-memory of the training process: on a GPU what torch allocated there, else the resident memory. With --epochs both train
-so many passes over the manifest instead of --steps, and with --dev what each of them reaches is scored.
+first step, which favours it. Prints how much arithmetic a fragment takes, fragments per second, the median seconds of a step, their ratio, and the peak
+memory of the training process: on a GPU what torch allocated there, else the resident memory. How long fragments are
+decides the ratio, and the first batches of a pass may have short ones: --every samples the whole pass. With --epochs
+both train so many passes over the manifest instead of --steps, and with --dev what each of them reaches is scored.
 """
 
 from __future__ import annotations
@@ -31,8 +32,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from asr.fragment import read_manifest
+
 # The first steps make the optimiser's state and warm the allocators.
 _WARM = 2
+# Batches of which the arithmetic is counted.
+_COUNTED = 4
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Plan:
         manifest: The fragments.
         model: The weights that both start from.
         batch_seconds: Most seconds of audio in a batch of ours.
+        every: Of the batches that training draws, every so many-th is taken.
         steps: Steps that are measured.
         precision: ``32-true`` or ``bf16-mixed``.
         cuda: Whether on a GPU.
@@ -52,6 +58,7 @@ class Plan:
     manifest: Path
     model: str
     batch_seconds: float
+    every: int
     steps: int
     precision: str
     cuda: bool
@@ -108,6 +115,8 @@ def train_ours(plan: Plan, line: Connection) -> None:
         def on_train_batch_end(self, outputs: Any, batch: Any, number: int) -> None:
             turn.wait(batch.heard)
 
+    draws = run.BatchStream.__iter__
+    run.BatchStream.__iter__ = lambda stream: islice(draws(stream), 0, None, plan.every)  # type: ignore[method-assign]
     run.TranscriptionTask = TakesTurns  # type: ignore[misc]
     loaded = load_checkpoint(plan.model)
     loaded.model.window = "tight"
@@ -240,7 +249,8 @@ def batches_of(plan: Plan) -> list[Any]:
     from asr.data.stream import BatchStream
 
     stream = BatchStream([plan.manifest], plan.batch_seconds)
-    return [tuple(example.fragment for example in draw.examples) for draw in islice(stream, _WARM + plan.steps)]
+    drawn = islice(stream, 0, (_WARM + plan.steps) * plan.every, plan.every)
+    return [tuple(example.fragment for example in draw.examples) for draw in drawn]
 
 
 def steps_of(manifest: Path, batch_seconds: float, epochs: int) -> int:
@@ -258,6 +268,35 @@ def wer_of(checkpoint: Path, dev: Path) -> str:
     wer = evaluate(Transcriber(checkpoint), {"dev": dev}).targets[0].overall.system.wer
     assert wer.value is not None and wer.low is not None and wer.high is not None
     return f"{100 * wer.value:.2f} [{100 * wer.low:.1f}, {100 * wer.high:.1f}]"
+
+
+def arithmetic(plan: Plan, batches: list[Any]) -> tuple[float, float]:
+    """Floating-point operations a fragment of the recipe's and of ours, forward and back, over some of the batches."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from asr.data.batch import BatchLoader, BatchOptions
+    from asr.data.examples import Example
+    from asr.data.labels import IGNORED, Labeller
+    from asr.data.stream import Draw
+    from asr.model.checkpoint import load_checkpoint
+
+    model = load_checkpoint(plan.model).model
+    model.window = "tight"
+    loader = BatchLoader(Labeller(model.whisper), BatchOptions(speeds=(1.0,)))
+    fragments = 0
+    with FlopCounterMode(display=False) as ours:
+        for drawn in batches[:: max(1, len(batches) // _COUNTED)]:
+            batch = loader[Draw(tuple(Example((fragment,)) for fragment in drawn), None, 0)]
+            fragments += len(batch.fragments)
+            window = batch.num_samples + batch.margin
+            audio = torch.nn.functional.pad(batch.audio, (0, int(window.max()) - batch.audio.shape[1]))
+            hidden = model.decode(batch.tokens, model.encode(*model.features(audio, window)))
+            model.logits(hidden[batch.targets != IGNORED]).sum().backward()
+    recipe = as_huggingface(model.whisper)
+    mels = torch.zeros(1, model.whisper.dims.n_mels, 2 * model.whisper.dims.n_audio_ctx)
+    with FlopCounterMode(display=False) as padded:
+        recipe(input_features=mels, labels=torch.zeros_like(batch.tokens[:1])).loss.backward()
+    return float(padded.get_total_flops()), ours.get_total_flops() / fragments
 
 
 class Side:
@@ -327,13 +366,20 @@ def compare(given: argparse.Namespace, precision: str, folder: str) -> None:
     """Train both in one precision, and print what it took and what it reached."""
     cuda = given.device == "cuda"
     steps = steps_of(given.manifest, given.batch_seconds, given.epochs) - _WARM if given.epochs else given.steps
-    plan = Plan(given.manifest, given.model, given.batch_seconds, steps, precision, cuda, folder)
+    plan = Plan(given.manifest, given.model, given.batch_seconds, given.every, steps, precision, cuda, folder)
     batches = batches_of(plan)[_WARM:]
     count = sum(map(len, batches))
     seconds = sum(fragment.duration for batch in batches for fragment in batch)
+    # The first batches of a pass may be of short fragments, which favours the side that pads nothing.
+    usual = statistics.mean(fragment.duration or 0.0 for fragment in read_manifest(given.manifest))
+    device = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} CPU threads"
     print(
-        f"{precision}: {steps} steps of {count / steps:.1f} fragments, {seconds / count:.1f} s on "
-        f"average, on {torch.cuda.get_device_name() if cuda else f'{torch.get_num_threads()} CPU threads'}"
+        f"{precision}: {steps} steps of {count / steps:.1f} fragments, {seconds / count:.1f} s on average (all of "
+        f"{given.manifest.name}: {usual:.1f} s), on {device}"
+    )
+    padded, tight = arithmetic(plan, batches)
+    print(
+        f"    arithmetic: {padded / 1e9:.0f} against {tight / 1e9:.0f} GFLOP a fragment, {padded / tight:.1f} times less"
     )
     sides = measure(plan, given.turn)
     rates = {}
@@ -357,6 +403,7 @@ def main() -> None:
     parser.add_argument("--model", default="base")
     parser.add_argument("--batch-seconds", type=float, default=80.0)
     parser.add_argument("--steps", type=int, default=8, help="steps measured in each precision")
+    parser.add_argument("--every", type=int, default=1, help="take every so many-th batch, to sample a whole pass")
     parser.add_argument("--epochs", type=int, help="train so many passes instead")
     parser.add_argument("--dev", type=Path, help="score what both have learnt on these fragments")
     parser.add_argument("--turn", type=int, default=2, help="steps of one before the other has its turn")
