@@ -5,10 +5,11 @@ as `scripts/train.py` does it, and transformers' `Seq2SeqTrainer` with the usual
 s. Each is a process of its own, and they take turns, a few steps each; who has no turn is stopped, its loaders too.
 
 Ours reads and decodes audio and makes features during its steps. The recipe has its features in memory before the
-first step, which favours it. Prints how much arithmetic a fragment takes, fragments per second, the median seconds of a step, their ratio, and the peak
-memory of the training process: on a GPU what torch allocated there, else the resident memory. How long fragments are
-decides the ratio, and the first batches of a pass may have short ones: --every samples the whole pass. With --epochs
-both train so many passes over the manifest instead of --steps, and with --dev what each of them reaches is scored.
+first step, which favours it. Prints how much arithmetic a fragment takes, fragments per second, the median seconds of a
+step, their ratio, and the peak memory of the training process: on a GPU what torch allocated there, else the resident
+memory. How long fragments are decides the ratio, and the first batches of a pass may have short ones: --every samples
+the whole pass. With --epochs both train so many passes over the manifest instead of --steps, and with --dev what each
+of them reaches is scored.
 """
 
 from __future__ import annotations
@@ -378,9 +379,7 @@ def compare(given: argparse.Namespace, precision: str, folder: str) -> None:
         f"{given.manifest.name}: {usual:.1f} s), on {device}"
     )
     padded, tight = arithmetic(plan, batches)
-    print(
-        f"    arithmetic: {padded / 1e9:.0f} against {tight / 1e9:.0f} GFLOP a fragment, {padded / tight:.1f} times less"
-    )
+    print(f"    arithmetic: {padded / 1e9:.0f} and {tight / 1e9:.0f} GFLOP a fragment, ratio {padded / tight:.1f}")
     sides = measure(plan, given.turn)
     rates = {}
     for name, side in sides.items():

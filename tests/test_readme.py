@@ -152,4 +152,4 @@ def test_the_guide_trains_evaluates_and_transcribes_with_keys_that_exist() -> No
     assert [name for name, _ in found] == ["train", "train", "train", "evaluate"]
     for name, overrides in found:
         with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-            to_options(compose(name, overrides=shlex.split(overrides)), kinds[name])
+            to_options(compose(name, overrides=shlex.split(overrides, comments=True)), kinds[name])
