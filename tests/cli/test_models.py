@@ -179,6 +179,7 @@ def test_gate(tmp_path: Path) -> None:
     assert stdout.splitlines() == [
         f"{harmful}: dialect=fr-CA 10.00 % WER, harms dialect=en-US 10.00 → 11.00 % (+10.0 %)",
         f"{good}: dialect=fr-CA 15.00 % WER, harms no protected group",
+        "not measured, so that the gate says nothing of it: long recordings, silence, word times",
         f"best: {good}",
     ]
     card = read_card(tmp_path / "run")
