@@ -280,6 +280,7 @@ def arithmetic(plan: Plan, batches: list[Any]) -> tuple[float, float]:
     from asr.data.labels import IGNORED, Labeller
     from asr.data.stream import Draw
     from asr.model.checkpoint import load_checkpoint
+    from asr.model.features import MAX_SAMPLES
 
     model = load_checkpoint(plan.model).model
     model.window = "tight"
@@ -289,8 +290,8 @@ def arithmetic(plan: Plan, batches: list[Any]) -> tuple[float, float]:
         for drawn in batches[:: max(1, len(batches) // _COUNTED)]:
             batch = loader[Draw(tuple(Example((fragment,)) for fragment in drawn), None, 0)]
             fragments += len(batch.fragments)
-            window = batch.num_samples + batch.margin
-            audio = torch.nn.functional.pad(batch.audio, (0, int(window.max()) - batch.audio.shape[1]))
+            window = (batch.num_samples + batch.margin).clamp(max=MAX_SAMPLES)
+            audio = torch.nn.functional.pad(batch.audio, (0, max(0, int(window.max()) - batch.audio.shape[1])))
             hidden = model.decode(batch.tokens, model.encode(*model.features(audio, window)))
             model.logits(hidden[batch.targets != IGNORED]).sum().backward()
     recipe = as_huggingface(model.whisper)
@@ -409,6 +410,8 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=["32-true", "bf16-mixed"])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
+    if given.epochs and given.every > 1:
+        parser.error("--every samples a pass, and --epochs takes all of it; give one of them")
     for precision in given.precisions:
         with tempfile.TemporaryDirectory() as folder:
             compare(given, precision, folder)

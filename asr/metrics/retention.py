@@ -121,11 +121,14 @@ def judge(
         if two.errors * one.words > one.errors * two.words * (1 + limit / 100):
             harmed.append(Harm(group, one, two))
     harmed.sort(key=lambda harm: harm.after.wer / max(100 / harm.before.words, harm.before.wer), reverse=True)
-    worst = _worst(after, learnt or [name for name in after if name.startswith("dialect=") and name not in protected])
+    worst = worst_group(
+        after, learnt or [name for name in after if name.startswith("dialect=") and name not in protected]
+    )
     return Verdict(name, worst, after[worst].wer, tuple(harmed))
 
 
-def _worst(counts: Mapping[str, Count], groups: Sequence[str]) -> str:
+def worst_group(counts: Mapping[str, Count], groups: Sequence[str]) -> str:
+    """The one with the highest WER of those that have enough words, or of all where none has; ``overall`` of none."""
     known = [name for name in groups if name in counts]
     enough = [name for name in known if counts[name].words >= ENOUGH_WORDS] or known or ["overall"]
     return max(enough, key=lambda name: counts[name].wer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +10,8 @@ import torch
 
 from asr.fragment import Fragment
 from asr.metrics import macro_f1, nearest_errors
+from asr.metrics.retention import Count, worst_group
 from asr.text import get_normalizer
-
-# A dialect with fewer reference words than this does not choose a checkpoint.
-_ENOUGH_WORDS = 100
 
 
 @dataclass(slots=True)
@@ -83,14 +81,18 @@ def figures(counts: Counts) -> dict[str, float]:
         if pairs:
             heard, said = zip(*pairs, strict=True)
             found[f"dev/f1/{head}"] = 100 * macro_f1(said, heard)
-    rates = {name: 100 * wrong / words for name, (wrong, words) in sorted(counts.errors.items()) if words}
-    if rates:
-        enough = [name for name in rates if counts.errors[name][1] >= _ENOUGH_WORDS] or list(rates)
+    heard_of = groups(counts.errors)
+    if heard_of:
         wrong, words = (sum(column) for column in zip(*counts.errors.values(), strict=True))
         found["dev/wer"] = 100 * wrong / words
-        found["dev/wer_worst"] = max(rates[name] for name in enough)
-        found |= {f"dev/wer/{name}": rate for name, rate in rates.items()}
+        found["dev/wer_worst"] = heard_of[worst_group(heard_of, list(heard_of))].wer
+        found |= {f"dev/wer/{name}": count.wer for name, count in sorted(heard_of.items())}
     return found
+
+
+def groups(errors: Mapping[str, Sequence[float]]) -> dict[str, Count]:
+    """Word errors as the gate takes them; a dialect in which nothing was said is no group."""
+    return {name: Count(int(wrong), int(words)) for name, (wrong, words) in errors.items() if words}
 
 
 def _add(sums: list[float], more: Sequence[float]) -> None:

@@ -5,15 +5,11 @@ It looks at fragments alone; long recordings, word times and silence are for `as
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 
 from asr.errors import AsrError, ConfigError
 from asr.metrics.retention import Count, Verdict, judge
-
-log = logging.getLogger(__name__)
-
-_DIALECT = "dialect="
+from asr.training.counts import groups
 
 
 class Gate:
@@ -22,44 +18,59 @@ class Gate:
     Args:
         protect: Dialects that must not get worse, such as ``en-US``; of fragments without one, the language.
         limit: By how many percent of their error rate they may.
-
-    Attributes:
-        before: Word errors and reference words of the model that the run began with, by dialect; empty where nothing
-            was heard yet.
     """
 
     def __init__(self, protect: Sequence[str], limit: float) -> None:
         self.protect = tuple(protect)
         self.limit = limit
-        self.before: dict[str, tuple[int, int]] = {}
+        self._before: dict[str, Count] = {}
+
+    def state_dict(self) -> dict[str, tuple[int, int]]:
+        """Return word errors and reference words of the model that the run began with, by dialect."""
+        return {name: (count.errors, count.words) for name, count in self._before.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, tuple[int, int]]) -> None:
+        """Take them back.
+
+        Raises:
+            ConfigError: The run began without a gate.
+        """
+        self.begin(state_dict)
 
     def begin(self, errors: Mapping[str, Sequence[float]]) -> None:
         """Note what the model hears before anything is learnt.
 
+        Args:
+            errors: Word errors and reference words, by dialect.
+
         Raises:
             ConfigError: Nothing of a protected dialect was heard.
         """
-        self.before = {name: (int(wrong), int(words)) for name, (wrong, words) in errors.items() if words}
-        if missing := [name for name in self.protect if name not in self.before]:
+        self._before = groups(errors)
+        if missing := [name for name in self.protect if name not in self._before]:
             raise ConfigError(
-                f"trainer.protect names {', '.join(map(repr, missing))}, of which data.dev has no words; it has "
-                f"{', '.join(sorted(self.before)) or 'none at all'}"
+                f"trainer.protect names {', '.join(map(repr, missing))}, of which data.dev had no words when the run "
+                f"began; it had {', '.join(sorted(self._before)) or 'none at all'}"
             )
 
     def look(self, errors: Mapping[str, Sequence[float]]) -> Verdict:
         """Judge what the model hears by now.
 
+        Args:
+            errors: As of `begin`.
+
         Raises:
-            AsrError: The development fragments are not those of the beginning.
+            AsrError: Of a protected dialect not the same was heard as in the beginning.
         """
-        now = {name: (int(wrong), int(words)) for name, (wrong, words) in errors.items() if words}
-        if not self.before:
-            raise AsrError("this run was begun without trainer.protect; start a new one")
-        after, before = _groups(now), _groups(self.before)
-        return judge("data.dev", after, before, [_DIALECT + name for name in self.protect], self.limit)
-
-
-def _groups(errors: Mapping[str, tuple[int, int]]) -> dict[str, Count]:
-    groups = {_DIALECT + name: Count(*counts) for name, counts in errors.items()}
-    wrong, words = (sum(column) for column in zip(*errors.values(), strict=True))
-    return groups | {"overall": Count(wrong, words)}
+        now = groups(errors)
+        for name in self.protect:
+            words, had = now[name].words if name in now else 0, self._before[name].words
+            if words != had:
+                raise AsrError(
+                    f"data.dev has {words} words of {name!r} that can be heard, and had {had} when the run began: "
+                    "recordings cannot be read any more, or consent to them has ended; begin another "
+                    "run from this one's checkpoints/last.pt"
+                )
+        learnt = [name for name in now if name not in self.protect]
+        overall = Count(sum(count.errors for count in now.values()), sum(count.words for count in now.values()))
+        return judge("data.dev", {"overall": overall, **now}, self._before, self.protect, self.limit, learnt)

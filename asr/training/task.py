@@ -150,14 +150,14 @@ class TranscriptionTask(lightning.LightningModule):
         checkpoint["fragments"] = {"drawn": self.drawn, "missed": self.missed, "heard": self.heard}
         checkpoint["parts"] = self.parts.state_dict()
         if self.gate is not None:
-            checkpoint["gate"] = self.gate.before
+            checkpoint["gate"] = self.gate.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting, and divide as before."""
         self.drawn, self.missed, self.heard = (checkpoint["fragments"][name] for name in ("drawn", "missed", "heard"))
         self.parts.load_state_dict(checkpoint["parts"])
         if self.gate is not None:
-            self.gate.before = checkpoint["gate"]
+            self.gate.load_state_dict(checkpoint.get("gate", {}))
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the loss: a mean over the targets that are asked for, of all processes together.

@@ -23,17 +23,32 @@ def test_a_protected_dialect_may_not_get_worse_and_does_not_choose() -> None:
     gate = Gate(["en-US"], 2.0)
     gate.begin(BEFORE)
     kept = gate.look(BEFORE | {"fr-CA": [150.0, 1000.0], "en-US": [102.0, 1000.0]})
-    assert (kept.passed, kept.worst, kept.wer) == (True, "dialect=fr-BE", 20.0)
+    assert (kept.passed, kept.worst, kept.wer) == (True, "fr-BE", 20.0)
     harmed = gate.look({"fr-CA": [100.0, 1000.0], "en-US": [900.0, 1000.0]})
-    assert (harmed.worst, harmed.wer) == ("dialect=fr-CA", 10.0)
-    assert [str(one) for one in harmed.harmed] == ["dialect=en-US 10.00 → 90.00 % (+800.0 %)"]
+    assert (harmed.worst, harmed.wer) == ("fr-CA", 10.0)
+    assert [str(one) for one in harmed.harmed] == ["en-US 10.00 → 90.00 % (+800.0 %)"]
+    # Where all is protected, all of it is told.
+    alone = Gate(["en-US"], 2.0)
+    alone.begin({"en-US": [100.0, 1000.0]})
+    assert (alone.look({"en-US": [90.0, 1000.0]}).worst, alone.look({"en-US": [90.0, 1000.0]}).wer) == ("overall", 9.0)
 
 
 def test_what_is_protected_must_be_heard() -> None:
-    with pytest.raises(ConfigError, match=r"names 'fr', of which data\.dev has no words; it has en-US, fr-BE"):
+    with pytest.raises(
+        ConfigError, match=r"names 'fr', of which data\.dev had no words when the run began; it had en-US, fr-BE"
+    ):
         Gate(["en-US", "fr"], 2.0).begin(BEFORE)
-    with pytest.raises(AsrError, match=r"begun without trainer\.protect"):
-        Gate(["en-US"], 2.0).look(BEFORE)
+    # Somebody has written it into the configuration of a run that goes on.
+    with pytest.raises(ConfigError, match=r"names 'en-US', of which data\.dev had no words .* none at all"):
+        Gate(["en-US"], 2.0).load_state_dict({})
+    gate = Gate(["en-US"], 2.0)
+    gate.begin(BEFORE)
+    for now, words in ((BEFORE | {"en-US": [1.0, 990.0]}, 990), ({"fr-CA": [1.0, 2.0]}, 0)):
+        with pytest.raises(AsrError, match=f"has {words} words of 'en-US' that can be heard, and had 1000 when"):
+            gate.look(now)
+    again = Gate(["en-US"], 2.0)
+    again.load_state_dict(gate.state_dict())
+    assert again.look(BEFORE) == gate.look(BEFORE)
 
 
 def test_a_run_keeps_what_harms_nothing(
@@ -65,7 +80,7 @@ def test_a_run_keeps_what_harms_nothing(
     last = load_checkpoint(best.with_name("last.pt")).info.metrics
     assert (last["step"], last["dev/harmed"], last["dev/wer_worst"]) == (4, 1.0, 30.0)
     assert [text for text in caplog.messages if "harms" in text] == [
-        f"step {step} harms dialect=en-US 10.00 → {kept:.2f} % ({10 * (kept - 10):+.1f} %)"
+        f"step {step} harms en-US 10.00 → {kept:.2f} % ({10 * (kept - 10):+.1f} %)"
         for step, (_, kept) in errors.items()
         if kept > 10
     ]
