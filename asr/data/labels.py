@@ -69,10 +69,11 @@ class Labeller:
     def __call__(
         self, said: str | Sequence[Stretch], language: str, dialect: str | None = None, before: str | None = None
     ) -> Label:
-        """Make a label; what was said before, dialect, language and task are given, not asked for.
+        """Make a label; what was said before, dialect and task are given, not asked for.
 
-        A fragment without text teaches silence: ``<|nospeech|>`` is asked for where Whisper reads it, after the start
-        token, and the end right after what is given.
+        After the start token Whisper tells the language, or that nobody speaks, and is asked for it as it was when it
+        was trained: ``<|nospeech|>`` of a fragment without text, which ends right after what is given. Asked of silence
+        alone, it would learn to say so of speech too.
 
         Args:
             said: The text, without Whisper's own tokens; or stretches of it, of which the times are asked for as well.
@@ -106,6 +107,8 @@ class Labeller:
         given = [IGNORED] * (len(told) + len(start) - 1)
         if silent:
             given[len(told)] = tokenizer.no_speech
+        elif len(start) > 1:
+            given[len(told)] = start[1]
         return Label((*told, *start, *answer[:-1]), (*given, *answer))
 
 

@@ -1,7 +1,8 @@
 """Steps in parts: of a batch that a device cannot hold at once, it learns one part after the other.
 
 The step stays the same: its gradient is the sum of its parts'. So `data.batch_seconds` says what is learnt from, and
-the device's memory only how.
+the device's memory only how. Of several processes each divides its own batches: the others see its gradients when all
+are there.
 """
 
 from __future__ import annotations

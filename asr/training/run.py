@@ -304,14 +304,15 @@ def _on_gpu(options: TrainerOptions) -> bool:
 def with_precision(options: TrainerOptions) -> TrainerOptions:
     """Return the options with the number format that ``auto`` means on this machine.
 
-    A GPU since Ampere and a CPU with AMX multiply in bf16; elsewhere bf16 is emulated, and no faster than float32.
+    A GPU since Ampere multiplies in bf16, and so does a CPU with AMX or AVX-512's bf16; elsewhere bf16 is emulated, and
+    no faster than float32.
     """
     if options.precision != "auto":
         return options
     if _on_gpu(options):
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        fast = torch.cpu._is_amx_tile_supported()
+        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     chosen = replace(options, precision="bf16-mixed" if fast else "32-true")
     log.info("precision: %s; this device %s in bf16", chosen.precision, "multiplies" if fast else "does not multiply")
     return chosen
@@ -477,7 +478,7 @@ def train(
         except torch.OutOfMemoryError as error:
             raise TrainingError(
                 f"the device has too little memory for batches of {data.batch_seconds:g} s; lower data.batch_seconds "
-                "and raise trainer.accumulate by as much (one process alone divides training batches itself)"
+                "and raise trainer.accumulate by as much (training divides its batches itself, except with fsdp)"
             ) from error
         except RuntimeError as error:
             if loop.world_size > 1 and lost_process(error):

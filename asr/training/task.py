@@ -148,14 +148,17 @@ class TranscriptionTask(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what was counted, and how batches are divided."""
         checkpoint["fragments"] = {"drawn": self.drawn, "missed": self.missed, "heard": self.heard}
-        checkpoint["parts"] = self.parts.state_dict()
+        checkpoint["parts"] = parts = [self.parts.state_dict()]
+        if self.trainer.world_size > 1:  # each process divides its own batches
+            parts *= self.trainer.world_size
+            torch.distributed.all_gather_object(parts, self.parts.state_dict())
         if self.gate is not None:
             checkpoint["gate"] = self.gate.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting, and divide as before."""
         self.drawn, self.missed, self.heard = (checkpoint["fragments"][name] for name in ("drawn", "missed", "heard"))
-        self.parts.load_state_dict(checkpoint["parts"])
+        self.parts.load_state_dict(checkpoint["parts"][self.trainer.global_rank])
         if self.gate is not None:
             self.gate.load_state_dict(checkpoint.get("gate", {}))
 
@@ -181,8 +184,8 @@ class TranscriptionTask(lightning.LightningModule):
         heard = _Heard(mel, num_frames, num_samples)
         asked = self._asked(batch)
         weights = self._shares(batch, asked)
-        if self.trainer.world_size > 1 or self._whole is not None:
-            # The others could not wait for a second try.
+        if self._whole is not None:
+            # Who shares weights takes part in every piece of the others' way there and back, and in no second try.
             losses = self._losses(heard, batch, weights, asked)
             loss = _objective(losses)
         else:

@@ -25,13 +25,15 @@ def said(text: str, seconds: float | None) -> str | list[Stretch]:
 
 
 def written(text: str, given: int, vocabulary: int = 51865, silent: bool = False) -> Label:
-    """A label from its spelling: the first ``given`` tokens are not asked for."""
+    """A label from its spelling: of the first ``given`` tokens only what follows the start is asked for."""
     name = "multilingual" if vocabulary >= 51865 else "gpt2"
     encoding = get_encoding(name, num_languages=vocabulary - 51765 - (vocabulary >= 51865))
     tokens = encoding.encode(text, allowed_special="all")
     targets = [IGNORED] * (given - 1) + tokens[given:]
+    start = tokens.index(encoding.encode("<|startoftranscript|>", allowed_special="all")[0])
+    targets[start] = tokens[start + 1]
     if silent:
-        targets[0] = encoding.encode("<|nospeech|>", allowed_special="all")[0]
+        targets[start] = encoding.encode("<|nospeech|>", allowed_special="all")[0]
     return Label(tuple(tokens[:-1]), tuple(targets))
 
 
@@ -41,7 +43,7 @@ def test_text(vocabulary: int) -> None:
         "<|startoftranscript|><|fr|><|transcribe|><|notimestamps|> Je m'en viens.<|endoftext|>", 4, vocabulary
     )
     assert labeller(vocabulary)("  Je m'en viens. \n", "fr") == expected
-    assert expected.targets[:3] == (IGNORED,) * 3
+    assert expected.targets[:3] == (expected.tokens[1], IGNORED, IGNORED)
 
 
 @pytest.mark.parametrize("vocabulary", [51865, 51866])
@@ -97,8 +99,10 @@ def test_every_target_is_the_next_input(text: str, seconds: float | None) -> Non
     assert answered.count(end) == 1 == label.tokens.count(start)
     assert answered[-1] == end
     assert end not in label.tokens
-    # Neither the start, a language, the task nor the mode is asked for.
-    assert not [target for target in answered if end < target < get_encoding("multilingual").n_vocab - 1501]
+    # Of the start, the language, the task and the mode only the language is asked for.
+    assert [target for target in answered if end < target < get_encoding("multilingual").n_vocab - 1501] == [
+        label.tokens[1]
+    ]
 
 
 @pytest.mark.parametrize("text", ["oui", ""])

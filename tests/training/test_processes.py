@@ -30,6 +30,7 @@ from torch.distributed.tensor import DTensor
 
 import asr.model.heads
 import asr.privacy.consent
+from asr.data.batch import Batch
 from asr.data.examples import Example
 from asr.data.stream import BatchStream, Draw, Position
 from asr.fragment import Consent, read_manifest, write_manifest
@@ -75,6 +76,20 @@ def _save_gradients(folder: Path) -> None:
     TranscriptionTask.on_before_optimizer_step = gradients  # type: ignore[method-assign]
 
 
+def _small_memory() -> None:
+    """Let the first of two processes learn from two fragments at a time at most."""
+    if os.environ.get("RANK") != "0":
+        return
+    losses = TranscriptionTask._losses
+
+    def limited(self: TranscriptionTask, heard: Any, batch: Batch, *more: Any) -> Any:
+        if self.training and len(batch.tokens) > 2:
+            raise torch.OutOfMemoryError("made up")
+        return losses(self, heard, batch, *more)
+
+    TranscriptionTask._losses = limited  # type: ignore[method-assign]
+
+
 def _script(arguments: tuple[str, ...], folder: Path, environment: dict[str, str], limit: int | None) -> None:
     """The body of a process: the script as it is typed, its output in a file."""
     os.chdir(folder)
@@ -96,6 +111,8 @@ def _script(arguments: tuple[str, ...], folder: Path, environment: dict[str, str
                 return date.fromtimestamp(time.time())
 
         asr.privacy.consent.date = Jumping  # type: ignore[misc]
+    if "SMALL" in environment:
+        _small_memory()
     if "GRADIENTS" in environment:
         _save_gradients(Path(environment["GRADIENTS"]))
     # Hydra silences every logger that is there when it starts; in a process that imports later, none of ours is.
@@ -117,12 +134,14 @@ class Script:
         limit: int | None = None,
         gradients: Path | None = None,
         clock: bool = False,
+        small: bool = False,
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.outputs = [folder / f"output{number}.txt" for number in range(processes)]
         names = ("ASR_RECORD", "ASR_TOMBSTONES", "ASR_USER")
         common = {name: os.environ[name] for name in names} | {"OMP_NUM_THREADS": "1"}
         common |= {"CLOCK": "jumps"} if clock else {}
+        common |= {"SMALL": "memory"} if small else {}
         common |= {} if gradients is None else {"GRADIENTS": str(gradients)}
         if processes > 1:
             with socket.socket() as free:
@@ -356,8 +375,10 @@ def test_processes_that_were_not_asked_for(given: list[str], tmp_path: Path) -> 
     assert "asr: torchrun has started 2 processes, but trainer.devices times trainer.nodes is 1; give it" in script.said
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_gradients_are_those_of_the_joined_batch(given: list[str], corpus: Path, tmp_path: Path, strategy: str) -> None:
+@pytest.mark.parametrize(("strategy", "small"), [("ddp", False), ("ddp", True), ("fsdp", False)])
+def test_gradients_are_those_of_the_joined_batch(
+    given: list[str], corpus: Path, tmp_path: Path, strategy: str, small: bool
+) -> None:
     # Two corpora that share dialects, and labels that are missing: every loss has targets of its own.
     fragments = [
         item.replace(corpus=("here", None, "there")[n % 3], dialect=("en-GB", "en-US", None)[n // 2 % 3], language="en")
@@ -372,10 +393,13 @@ def test_gradients_are_those_of_the_joined_batch(given: list[str], corpus: Path,
     two = [f"trainer={strategy}", "trainer.accelerator=cpu", "trainer.precision=32-true"]
     scripts = (
         Script(tmp_path / "alone", *plain, "run=run", gradients=tmp_path / "alone"),
-        Script(tmp_path / "two", *plain, *two, "run=run", processes=2, gradients=tmp_path / "two"),
+        Script(tmp_path / "two", *plain, *two, "run=run", processes=2, gradients=tmp_path / "two", small=small),
     )
     for script in scripts:
         assert set(script.ends()) == {0}, script.said
+    assert ("are learnt in 4 parts" in scripts[1].said) is small
+    first, second = state(tmp_path / "two/run")["parts"]
+    assert bool(first) is small and not second, "each process divides its own batches"
     for step in range(2):
         one, other = (
             torch.load(tmp_path / name / f"gradients{step}.pt", weights_only=True) for name in ("alone", "two")

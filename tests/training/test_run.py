@@ -121,10 +121,11 @@ def test_bf16_learns_what_float32_learns(run: Run, tmp_path: Path) -> None:
     assert losses["bf16-mixed"][-1] < 0.8 * losses["bf16-mixed"][0]
 
 
-@pytest.mark.parametrize(("amx", "chosen"), [(True, "bf16-mixed"), (False, "32-true")])
-def test_the_precision_that_the_device_is_fast_in(monkeypatch: pytest.MonkeyPatch, amx: bool, chosen: str) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    assert with_precision(TrainerOptions(accelerator="cpu")).precision == chosen
+@pytest.mark.parametrize("has", [(), ("_is_amx_tile_supported",), ("_is_avx512_bf16_supported",)])
+def test_the_precision_that_the_device_is_fast_in(monkeypatch: pytest.MonkeyPatch, has: tuple[str, ...]) -> None:
+    for asked in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, asked, lambda asked=asked: asked in has)
+    assert with_precision(TrainerOptions(accelerator="cpu")).precision == ("bf16-mixed" if has else "32-true")
     assert with_precision(TrainerOptions(accelerator="cpu", precision="16-mixed")).precision == "16-mixed"
 
 
