@@ -216,7 +216,7 @@ def _train(
         if config.trainer.accelerator != "cpu" and torch.cuda.is_available():
             model.to(torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))))
         start_heads(model, config.data.train, learnt, consent)
-    adapt(model, config.adapter.mode, config.adapter.lora)
+    adapt(model, config.adapter.mode, config.adapter.lora, config.adapter.encoder_blocks)
     dialects = _dialects(config.data.train, consent)
     # Heads alone teach the decoder nothing.
     told = dialects if config.data.tags and config.adapter.mode != "heads_only" else {}

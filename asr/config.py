@@ -64,10 +64,12 @@ class AdapterConfig:
     Attributes:
         mode: Which weights learn.
         lora: Sizes of the adapters when the mode is ``lora``.
+        encoder_blocks: How many blocks of the encoder learn when the mode is ``upper``, counted from the last.
     """
 
     mode: AdaptMode = "full"
     lora: LoraOptions = field(default_factory=LoraOptions)
+    encoder_blocks: int = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ as `scripts/train.py` does it, and transformers' `Seq2SeqTrainer` with the usual
 s. Each is a process of its own, and they take turns, a few steps each; who has no turn is stopped, its loaders too.
 
 Ours reads and decodes audio and makes features during its steps. The recipe has its features in memory before the
-first step, which favours it. Prints how much arithmetic a fragment takes, fragments per second, the median seconds of a
-step, their ratio, and the peak memory of the training process: on a GPU what torch allocated there, else the resident
-memory. How long fragments are decides the ratio, and the first batches of a pass may have short ones: --every samples
-the whole pass. With --epochs both train so many passes over the manifest instead of --steps, and with --dev what each
-of them reaches is scored.
+first step, which favours it, and learns all weights; --adapters says what of ours learns. Prints how much arithmetic a
+fragment takes, fragments per second, the median seconds of a step, their ratio, and the peak memory of the training
+process: on a GPU what torch allocated there, else the resident memory. How long fragments are decides the ratio, and
+the first batches of a pass may have short ones: --every samples the whole pass. With --epochs both train so many passes
+over the manifest instead of --steps, and with --dev what each of them reaches is scored.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from asr.fragment import read_manifest
+from asr.model.adapt import AdaptMode
 
 # The first steps make the optimiser's state and warm the allocators.
 _WARM = 2
@@ -52,8 +53,10 @@ class Plan:
         every: Of the batches that training draws, every so many-th is taken.
         steps: Steps that are measured.
         precision: ``32-true`` or ``bf16-mixed``.
+        adapter: What learns in ours, a mode of `asr.model.adapt.adapt`.
+        lr: Our learning rate.
         cuda: Whether on a GPU.
-        folder: Where each leaves its checkpoint, ``ours.pt`` and ``hugging face.pt``.
+        folder: Where each leaves its checkpoint, called ``hugging face.pt`` and, of ours, as what learns.
     """
 
     manifest: Path
@@ -62,6 +65,8 @@ class Plan:
     every: int
     steps: int
     precision: str
+    adapter: AdaptMode
+    lr: float
     cuda: bool
     folder: str
 
@@ -101,6 +106,7 @@ def train_ours(plan: Plan, line: Connection) -> None:
     os.setpgrp()
     from asr.data.batch import BatchOptions
     from asr.memory import take_large_pages
+    from asr.model.adapt import adapt
     from asr.model.checkpoint import load_checkpoint
     from asr.training import run
     from asr.training.optim import OptimOptions
@@ -121,6 +127,7 @@ def train_ours(plan: Plan, line: Connection) -> None:
     run.TranscriptionTask = TakesTurns  # type: ignore[misc]
     loaded = load_checkpoint(plan.model)
     loaded.model.window = "tight"
+    adapt(loaded.model, plan.adapter)
     with tempfile.TemporaryDirectory() as folder:
         trained = run.train(
             loaded.model,
@@ -129,7 +136,7 @@ def train_ours(plan: Plan, line: Connection) -> None:
             data=run.DataOptions((str(plan.manifest),), batch_seconds=plan.batch_seconds),
             batch=BatchOptions(speeds=(1.0,)),
             augment=None,
-            optim=OptimOptions(warmup_steps=plan.warmup),
+            optim=OptimOptions(lr=plan.lr, warmup_steps=plan.warmup),
             trainer=run.TrainerOptions(
                 max_steps=_WARM + plan.steps,
                 precision=plan.precision,  # type: ignore[arg-type]
@@ -138,7 +145,7 @@ def train_ours(plan: Plan, line: Connection) -> None:
             ),
             seed=0,
         )
-        trained.replace(Path(plan.folder) / "ours.pt")
+        trained.replace(Path(plan.folder) / f"{plan.adapter}.pt")
     turn.wait()
 
 
@@ -273,20 +280,24 @@ def wer_of(checkpoint: Path, dev: Path) -> str:
 
 def arithmetic(plan: Plan, batches: list[Any]) -> tuple[float, float]:
     """Floating-point operations a fragment of the recipe's and of ours, forward and back, over some of the batches."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     from asr.data.batch import BatchLoader, BatchOptions
     from asr.data.examples import Example
     from asr.data.labels import IGNORED, Labeller
     from asr.data.stream import Draw
+    from asr.model.adapt import adapt
     from asr.model.checkpoint import load_checkpoint
     from asr.model.features import MAX_SAMPLES
 
     model = load_checkpoint(plan.model).model
     model.window = "tight"
+    adapt(model, plan.adapter)
     loader = BatchLoader(Labeller(model.whisper), BatchOptions(speeds=(1.0,)))
     fragments = 0
-    with FlopCounterMode(display=False) as ours:
+    # A CPU's own attention is unknown to the counter, plain products are not.
+    with FlopCounterMode(display=False) as ours, sdpa_kernel(SDPBackend.MATH):
         for drawn in batches[:: max(1, len(batches) // _COUNTED)]:
             batch = loader[Draw(tuple(Example((fragment,)) for fragment in drawn), None, 0)]
             fragments += len(batch.fragments)
@@ -296,7 +307,7 @@ def arithmetic(plan: Plan, batches: list[Any]) -> tuple[float, float]:
             model.logits(hidden[batch.targets != IGNORED]).sum().backward()
     recipe = as_huggingface(model.whisper)
     mels = torch.zeros(1, model.whisper.dims.n_mels, 2 * model.whisper.dims.n_audio_ctx)
-    with FlopCounterMode(display=False) as padded:
+    with FlopCounterMode(display=False) as padded, sdpa_kernel(SDPBackend.MATH):
         recipe(input_features=mels, labels=torch.zeros_like(batch.tokens[:1])).loss.backward()
     return float(padded.get_total_flops()), ours.get_total_flops() / fragments
 
@@ -346,12 +357,13 @@ class Side:
         os.killpg(self.process.pid, number)
 
 
-def measure(plan: Plan, turn: int) -> dict[str, Side]:
-    """Train both, ``turn`` steps each in turn."""
-    sides = {}
+def measure(plan: Plan, adapters: Sequence[AdaptMode], turn: int) -> dict[str, Side]:
+    """Train the recipe and ours, ``turn`` steps each in turn."""
+    sides: dict[str, Side] = {}
     try:
-        for name, target in (("hugging face", train_huggingface), ("ours", train_ours)):
-            sides[name] = Side(target, plan)
+        sides["hugging face"] = Side(train_huggingface, plan)
+        for adapter in adapters:
+            sides[adapter] = Side(train_ours, replace(plan, adapter=adapter))
         for first in tqdm(range(0, _WARM + plan.steps, turn), desc=plan.precision):
             for side in sides.values():
                 for _ in range(min(turn, _WARM + plan.steps - first)):
@@ -368,7 +380,10 @@ def compare(given: argparse.Namespace, precision: str, folder: str) -> None:
     """Train both in one precision, and print what it took and what it reached."""
     cuda = given.device == "cuda"
     steps = steps_of(given.manifest, given.batch_seconds, given.epochs) - _WARM if given.epochs else given.steps
-    plan = Plan(given.manifest, given.model, given.batch_seconds, given.every, steps, precision, cuda, folder)
+    plan = Plan(
+        given.manifest, given.model, given.batch_seconds, given.every, steps, precision, given.adapters[0], given.lr,
+        cuda, folder,
+    )  # fmt: skip
     batches = batches_of(plan)[_WARM:]
     count = sum(map(len, batches))
     seconds = sum(fragment.duration for batch in batches for fragment in batch)
@@ -379,9 +394,13 @@ def compare(given: argparse.Namespace, precision: str, folder: str) -> None:
         f"{precision}: {steps} steps of {count / steps:.1f} fragments, {seconds / count:.1f} s on average (all of "
         f"{given.manifest.name}: {usual:.1f} s), on {device}"
     )
-    padded, tight = arithmetic(plan, batches)
-    print(f"    arithmetic: {padded / 1e9:.0f} and {tight / 1e9:.0f} GFLOP a fragment, ratio {padded / tight:.1f}")
-    sides = measure(plan, given.turn)
+    for adapter in given.adapters:
+        padded, tight = arithmetic(replace(plan, adapter=adapter), batches)
+        print(
+            f"{adapter:>14}: {tight / 1e9:.0f} GFLOP a fragment, the recipe {padded / 1e9:.0f}, ratio "
+            f"{padded / tight:.1f}"
+        )
+    sides = measure(plan, given.adapters, given.turn)
     rates = {}
     for name, side in sides.items():
         took = side.seconds[_WARM:]
@@ -390,7 +409,8 @@ def compare(given: argparse.Namespace, precision: str, folder: str) -> None:
             f"{name:>14}: {rates[name]:7.2f} fragments a second, {statistics.median(took):6.2f} s a step (median), "
             f"{side.peak / 2**30:5.2f} GiB at the most"
         )
-    print(f"{'ratio':>14}: {rates['ours'] / rates['hugging face']:.1f}")
+    for adapter in given.adapters:
+        print(f"{adapter:>14}: {rates[adapter] / rates['hugging face']:.1f} times the recipe")
     if given.dev:
         for name in sides:
             print(f"{name:>14}: WER {wer_of(Path(folder) / f'{name}.pt', given.dev)} % on {given.dev.name}")
@@ -408,6 +428,10 @@ def main() -> None:
     parser.add_argument("--dev", type=Path, help="score what both have learnt on these fragments")
     parser.add_argument("--turn", type=int, default=2, help="steps of one before the other has its turn")
     parser.add_argument("--precisions", nargs="+", default=["32-true", "bf16-mixed"])
+    parser.add_argument(
+        "--adapters", choices=get_args(AdaptMode), nargs="+", default=["full"], help="what of ours learns, by turns"
+    )
+    parser.add_argument("--lr", type=float, default=1e-5, help="our learning rate; the recipe's is 1e-5")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
     if given.epochs and given.every > 1:

@@ -14,7 +14,7 @@ from asr.model.network import DialectWhisper
 if TYPE_CHECKING:
     from peft.tuners.lora import LoraLayer
 
-AdaptMode = Literal["full", "frozen_encoder", "decoder_only", "lora", "heads_only"]
+AdaptMode = Literal["full", "upper", "frozen_encoder", "decoder_only", "lora", "heads_only"]
 Part = Literal["encoder", "decoder"]
 
 
@@ -37,26 +37,37 @@ class LoraOptions:
     parts: tuple[Part, ...] = ("encoder", "decoder")
 
 
-def adapt(model: DialectWhisper, mode: AdaptMode, lora: LoraOptions | None = None) -> None:
+def adapt(model: DialectWhisper, mode: AdaptMode, lora: LoraOptions | None = None, encoder_blocks: int = 3) -> None:
     """Set which weights learn, in place; adapters that are already there are merged first.
 
     Args:
         model: The model to train.
-        mode: ``full``; ``frozen_encoder`` (the decoder and the output embedding learn); ``decoder_only`` (the
-            decoder's blocks learn, the token embedding, which is also the output layer, stays); ``lora``;
-            ``heads_only`` (all of Whisper stays). The model's heads learn in every mode.
+        mode: ``full``; ``decoder_only`` (the decoder's blocks learn, the token embedding, which is also the output
+            layer, stays); ``upper`` (the same, and the uppermost blocks of the encoder); ``frozen_encoder`` (the
+            decoder and the output embedding learn); ``lora``; ``heads_only`` (all of Whisper stays). The model's heads
+            learn in every mode.
         lora: Adapter sizes for ``mode="lora"``.
+        encoder_blocks: How many blocks of the encoder learn in ``mode="upper"``.
 
     Raises:
-        ConfigError: If the adapters' targets name no linear layer of the model.
+        ConfigError: If the adapters' targets name no linear layer of the model, or the encoder has fewer blocks.
     """
     merge_adapters(model)
     model.whisper.requires_grad_(mode == "full")
     if mode == "frozen_encoder":
         model.whisper.decoder.requires_grad_(True)
-    elif mode == "decoder_only":
+    elif mode in ("upper", "decoder_only"):
         model.whisper.decoder.blocks.requires_grad_(True)
         model.whisper.decoder.ln.requires_grad_(True)
+        if mode == "upper":
+            blocks = model.whisper.encoder.blocks
+            if not 1 <= encoder_blocks <= len(blocks):
+                raise ConfigError(
+                    f"adapter.encoder_blocks is {encoder_blocks}, and the model's encoder has {len(blocks)} blocks; "
+                    f"take 1 to {len(blocks)}"
+                )
+            blocks[-encoder_blocks:].requires_grad_(True)
+            model.whisper.encoder.ln_post.requires_grad_(True)
     elif mode == "lora":
         options = lora or LoraOptions()
         layers = _layers(model, options)

@@ -69,6 +69,18 @@ def test_decoder_only(model: DialectWhisper) -> None:
     assert "decoder.token_embedding.weight" not in names
 
 
+def test_upper(model: DialectWhisper) -> None:
+    everything = {name for name, _ in model.whisper.named_parameters()}
+    adapt(model, "upper", encoder_blocks=1)
+    learns = ("encoder.blocks.1.", "encoder.ln_post.", "decoder.blocks.", "decoder.ln.")
+    assert learning(model) == {name for name in everything if name.startswith(learns)}
+    adapt(model, "upper", encoder_blocks=2)
+    assert learning(model) == {name for name in everything if name.startswith((*learns, "encoder.blocks.0."))}
+    for blocks in (0, 3):
+        with pytest.raises(ConfigError, match=f"encoder_blocks is {blocks}, and the model's encoder has 2 blocks"):
+            adapt(model, "upper", encoder_blocks=blocks)
+
+
 def test_lora(model: DialectWhisper) -> None:
     adapt(model, "lora", LORA)
     train_adapters(model)
@@ -148,18 +160,18 @@ def test_merging_a_copy_leaves_the_model_in_training(model: DialectWhisper) -> N
     assert torch.equal(hear(model), before) and has_adapters(model)
 
 
-@pytest.mark.parametrize("mode", ["full", "frozen_encoder", "decoder_only", "lora"])
+@pytest.mark.parametrize("mode", ["full", "upper", "frozen_encoder", "decoder_only", "lora"])
 def test_a_second_adaptation_starts_from_the_merged_first(mode: AdaptMode, model: DialectWhisper) -> None:
     adapt(model, "lora", LORA)
     train_adapters(model)
     adapted = hear(model)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        adapt(model, mode, LORA)
+        adapt(model, mode, LORA, encoder_blocks=1)
     torch.testing.assert_close(hear(model), adapted, rtol=0, atol=2e-5)
     names = {name for name, parameter in model.whisper.named_parameters() if parameter.requires_grad}
     fresh = DialectWhisper(Whisper(model.whisper.dims))
-    adapt(fresh, mode, LORA)
+    adapt(fresh, mode, LORA, encoder_blocks=1)
     assert names == {name for name, parameter in fresh.whisper.named_parameters() if parameter.requires_grad}
 
 
