@@ -39,7 +39,7 @@ from asr.model.adapt import AdaptMode
 # The first steps make the optimiser's state and warm the allocators.
 _WARM = 2
 # Batches of which the arithmetic is counted.
-_COUNTED = 4
+_COUNTED = 8
 
 
 @dataclass(frozen=True)
