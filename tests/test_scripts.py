@@ -385,14 +385,18 @@ def test_the_benchmark_of_inference_measures_every_system(tmp_path: Path, dev: P
 
 def test_the_benchmark_of_training_trains_both(tmp_path: Path, corpus: Path, dev: Path, tiny_checkpoint: Path) -> None:
     given = ("--model", str(tiny_checkpoint), "--batch-seconds", "1", "--steps", "2", "--precisions", "32-true")
-    done = run(tmp_path, "benchmark_training", str(corpus), *given, "--dev", str(dev))
+    adapters = ("--adapters", "full", "decoder_only")
+    done = run(tmp_path, "benchmark_training", str(corpus), *given, *adapters, "--dev", str(dev))
     assert done.returncode == 0, done.stdout + done.stderr
-    # Both trainers write their own lines between, and their progress before some of ours.
-    told = re.findall(r"(?:32-true: \d|hugging face:|ours:|ratio:).*", done.stdout)
-    head, theirs, ours, ratio, *scores = told
-    assert head.startswith("32-true: 2 steps of ") and ratio.split()[0] == "ratio:" and float(ratio.split()[1]) > 0
-    assert "hugging face:" in theirs and "fragments a second" in ours
-    assert len(scores) == 2 and all(line.endswith("% on dev.jsonl") and " WER " in line for line in scores)
+    # All trainers write their own lines between, and their progress before some of ours.
+    head, *told = re.findall(r"(?:32-true: \d|hugging face:|full:|decoder_only:).*", done.stdout)
+    assert head.startswith("32-true: 2 steps of ")
+    names = ("hugging face", "full", "decoder_only")
+    for kind, of in (("GFLOP a fragment", names[1:]), ("fragments a second", names), (" times the recipe", names[1:])):
+        lines, told = told[: len(of)], told[len(of) :]
+        assert [line.partition(":")[0] for line in lines] == list(of) and all(kind in line for line in lines)
+    assert [line.partition(": WER ")[0] for line in told] == list(names)
+    assert all(line.endswith("% on dev.jsonl") for line in told)
 
 
 def test_the_benchmark_of_manifests_measures_every_step(tmp_path: Path) -> None:
