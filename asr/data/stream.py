@@ -31,7 +31,8 @@ from asr.privacy.consent import ConsentCheck
 
 log = logging.getLogger(__name__)
 
-_BUCKETS = 10
+# Of 88 minutes of fragments of 5 s, 4 % of a batch of 100 s are padding; with 10 buckets 8 %, and batches are less full.
+_BUCKETS = 20
 # Longest fragment of each bucket, in seconds, where the data are not looked at first.
 _FIXED_EDGES = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0, 12.0, 15.0, 20.0, 25.0)
 _ESTIMATE_FROM = 10_000

@@ -212,7 +212,7 @@ def assert_same(one: Any, two: Any, place: str = "") -> None:
 def assert_same_run(one: Path, two: Path) -> None:
     """The same state (weights, optimiser, schedule, place, counts, best, patience), log and files."""
     ends = [state(folder) for folder in (one, two)]
-    for part in ("state_dict", "optimizer_states", "lr_schedulers", "FragmentData", "global_step", "fragments"):
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "FragmentData", "global_step", "fragments", "parts"):
         assert_same(ends[0][part], ends[1][part], part)
     others = ("Tqdm", "NoteFigures")  # how fast it is, and how long it took
     kept = [
@@ -225,7 +225,7 @@ def assert_same_run(one: Path, two: Path) -> None:
     assert files[0] == files[1]
 
 
-def gone_on(ends: list[int], run: Path, processes: int) -> list[int]:
+def gone_on(ends: list[int], run: Path, processes: int, small: bool = False) -> list[int]:
     """Go on with a run of which a process was aborted: one in twenty dies of a double free in a fork of this test.
 
     It is one interruption more, after which everything must be equal all the same.
@@ -233,17 +233,19 @@ def gone_on(ends: list[int], run: Path, processes: int) -> list[int]:
     if -signal.SIGABRT not in ends:
         return ends
     warnings.warn(f"a process of {run.name} was aborted", stacklevel=2)
-    return Script(run.parent, f"resume={run}", processes=processes).ends()
+    return Script(run.parent, f"resume={run}", processes=processes, small=small).ends()
 
 
-def interrupted(folder: Path, given: list[str], *signals: signal.Signals, seed: int, processes: int = 1) -> None:
+def interrupted(
+    folder: Path, given: list[str], *signals: signal.Signals, seed: int, processes: int = 1, small: bool = False
+) -> None:
     """Run to the end, sent signals at random moments on the way, one in each part; at last with a clock that jumps."""
     chance = random.Random(seed)
     for number in (*signals, None):
         begun = (folder / "checkpoints/last.state").exists()
         rows = len(log(folder)) if begun else 0
         what = [f"resume={folder}"] if begun else [*given, f"run={folder}"]
-        script = Script(folder.parent, *what, processes=processes, clock=number is None)
+        script = Script(folder.parent, *what, processes=processes, clock=number is None, small=small)
         # Lines of the log come two a step; the signal falls before, in or after what they tell.
         until, wait = rows + chance.randint(1, 7), chance.uniform(0, 0.05)
         while number is not None and not ((folder / "log.jsonl").exists() and len(log(folder)) >= until):
@@ -256,7 +258,7 @@ def interrupted(folder: Path, given: list[str], *signals: signal.Signals, seed: 
         code = {None: 0, signal.SIGKILL: -signal.SIGKILL}.get(number, 75)
         ends = script.ends()
         if number is None:
-            ends = gone_on(ends, folder, processes)
+            ends = gone_on(ends, folder, processes, small)
         assert ends == [code] * processes, script.said
         assert code != 75 or "asr: training stopped at step " in script.said
 
@@ -279,16 +281,25 @@ def test_interrupted_at_random_moments_equals_left_alone(
 
 
 @pytest.mark.parametrize(
-    ("strategy", "signals"), [("ddp", (signal.SIGKILL, signal.SIGTERM)), ("fsdp", (signal.SIGKILL,))]
+    ("strategy", "signals", "small"),
+    [
+        ("ddp", (signal.SIGKILL, signal.SIGTERM), False),
+        ("ddp", (signal.SIGKILL, signal.SIGKILL), True),
+        ("fsdp", (signal.SIGKILL,), False),
+    ],
 )
 def test_two_processes_interrupted_equal_two_left_alone(
-    given: list[str], tmp_path: Path, strategy: str, signals: tuple[signal.Signals, ...]
+    given: list[str], tmp_path: Path, strategy: str, signals: tuple[signal.Signals, ...], small: bool
 ) -> None:
     given += [f"trainer={strategy}", "trainer.accelerator=cpu", "trainer.precision=32-true"]
-    whole = Script(tmp_path / "alone", *given, "run=run", processes=2)
-    interrupted(tmp_path / "parts", given, *signals, seed=2, processes=2)
-    assert gone_on(whole.ends(), tmp_path / "alone/run", 2) == [0, 0], whole.said
+    # With dropout another division would be another run.
+    given += ["data.batch_seconds=5"] if small else []
+    whole = Script(tmp_path / "alone", *given, "run=run", processes=2, small=small)
+    interrupted(tmp_path / "parts", given, *signals, seed=2, processes=2, small=small)
+    assert gone_on(whole.ends(), tmp_path / "alone/run", 2, small) == [0, 0], whole.said
     assert_same_run(tmp_path / "alone/run", tmp_path / "parts")
+    first, second = state(tmp_path / "parts")["parts"]
+    assert bool(first) is small and not second
 
 
 def test_a_full_disk_keeps_the_older_state(given: list[str], tmp_path: Path) -> None:
