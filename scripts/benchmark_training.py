@@ -227,11 +227,18 @@ def train_huggingface(plan: Plan, line: Connection) -> None:
 def as_huggingface(whisper: Any) -> Any:
     """The same weights as transformers' model."""
     import transformers
+    from whisper.tokenizer import get_tokenizer
 
     from asr.weights.huggingface import openai_name
 
     dims = whisper.dims
+    tokenizer = get_tokenizer(whisper.is_multilingual, num_languages=whisper.num_languages)
     config = transformers.WhisperConfig(
+        # It puts this before the labels; its own default is a model of English alone.
+        decoder_start_token_id=tokenizer.sot,
+        bos_token_id=tokenizer.eot,
+        eos_token_id=tokenizer.eot,
+        pad_token_id=tokenizer.eot,
         vocab_size=dims.n_vocab,
         num_mel_bins=dims.n_mels,
         d_model=dims.n_audio_state,
@@ -292,6 +299,7 @@ def arithmetic(plan: Plan, batches: list[Any]) -> tuple[float, float]:
     from asr.model.features import MAX_SAMPLES
 
     model = load_checkpoint(plan.model).model
+    recipe = as_huggingface(model.whisper)
     model.window = "tight"
     adapt(model, plan.adapter)
     loader = BatchLoader(Labeller(model.whisper), BatchOptions(speeds=(1.0,)))
@@ -305,7 +313,6 @@ def arithmetic(plan: Plan, batches: list[Any]) -> tuple[float, float]:
             audio = torch.nn.functional.pad(batch.audio, (0, max(0, int(window.max()) - batch.audio.shape[1])))
             hidden = model.decode(batch.tokens, model.encode(*model.features(audio, window)))
             model.logits(hidden[batch.targets != IGNORED]).sum().backward()
-    recipe = as_huggingface(model.whisper)
     mels = torch.zeros(1, model.whisper.dims.n_mels, 2 * model.whisper.dims.n_audio_ctx)
     with FlopCounterMode(display=False) as padded, sdpa_kernel(SDPBackend.MATH):
         recipe(input_features=mels, labels=torch.zeros_like(batch.tokens[:1])).loss.backward()
@@ -429,7 +436,11 @@ def main() -> None:
     parser.add_argument("--turn", type=int, default=2, help="steps of one before the other has its turn")
     parser.add_argument("--precisions", nargs="+", default=["32-true", "bf16-mixed"])
     parser.add_argument(
-        "--adapters", choices=get_args(AdaptMode), nargs="+", default=["full"], help="what of ours learns, by turns"
+        "--adapters",
+        choices=[mode for mode in get_args(AdaptMode) if mode != "heads_only"],
+        nargs="+",
+        default=["full"],
+        help="what of ours learns, by turns",
     )
     parser.add_argument("--lr", type=float, default=1e-5, help="our learning rate; the recipe's is 1e-5")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")

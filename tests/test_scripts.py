@@ -15,8 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from torch.nn.functional import cross_entropy
+from whisper.model import Whisper
 
+from asr.data.labels import Labeller
 from asr.fragment import read_manifest
 from asr.intent.model import load_intent_model
 from asr.model.adapter import take_out, write_adapter
@@ -385,18 +389,31 @@ def test_the_benchmark_of_inference_measures_every_system(tmp_path: Path, dev: P
 
 def test_the_benchmark_of_training_trains_both(tmp_path: Path, corpus: Path, dev: Path, tiny_checkpoint: Path) -> None:
     given = ("--model", str(tiny_checkpoint), "--batch-seconds", "1", "--steps", "2", "--precisions", "32-true")
-    adapters = ("--adapters", "full", "decoder_only")
+    adapters = ("--adapters", "full", "lora")
     done = run(tmp_path, "benchmark_training", str(corpus), *given, *adapters, "--dev", str(dev))
     assert done.returncode == 0, done.stdout + done.stderr
     # All trainers write their own lines between, and their progress before some of ours.
-    head, *told = re.findall(r"(?:32-true: \d|hugging face:|full:|decoder_only:).*", done.stdout)
+    head, *told = re.findall(r"(?:32-true: \d|hugging face:|full:|lora:).*", done.stdout)
     assert head.startswith("32-true: 2 steps of ")
-    names = ("hugging face", "full", "decoder_only")
+    names = ("hugging face", "full", "lora")
     for kind, of in (("GFLOP a fragment", names[1:]), ("fragments a second", names), (" times the recipe", names[1:])):
         lines, told = told[: len(of)], told[len(of) :]
         assert [line.partition(":")[0] for line in lines] == list(of) and all(kind in line for line in lines)
     assert [line.partition(": WER ")[0] for line in told] == list(names)
     assert all(line.endswith("% on dev.jsonl") for line in told)
+
+
+def test_the_recipe_that_training_is_measured_against_begins_with_the_same_model(tiny_whisper: Whisper) -> None:
+    recipe = runpy.run_path(str(SCRIPTS / "benchmark_training.py"))["as_huggingface"](tiny_whisper)
+    label = Labeller(tiny_whisper)("hello there", "en")
+    mel = torch.randn(1, tiny_whisper.dims.n_mels, 2 * tiny_whisper.dims.n_audio_ctx)
+    with torch.no_grad():
+        logits = tiny_whisper(mel, torch.tensor([label.tokens]))
+        # The recipe's labels are all tokens but the first, which it puts before them.
+        labels = torch.tensor([[*label.tokens[1:], label.targets[-1]]])
+        told = recipe(input_features=mel, labels=labels)
+    torch.testing.assert_close(told.logits, logits, rtol=1e-3, atol=1e-4)
+    assert float(told.loss) == pytest.approx(float(cross_entropy(logits[0], labels[0])), rel=1e-4)
 
 
 def test_the_benchmark_of_manifests_measures_every_step(tmp_path: Path) -> None:

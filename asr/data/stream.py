@@ -31,8 +31,8 @@ from asr.privacy.consent import ConsentCheck
 
 log = logging.getLogger(__name__)
 
-# Of 88 minutes of fragments of 5 s, 4 % of a batch of 100 s are padding; with 10 buckets 8 %, and batches are less full.
-_BUCKETS = 20
+# With them 4 % of a batch are padding, with 10 it is 8 (88 minutes of fragments of 5 s in batches of 100 s).
+_MOST_BUCKETS = 20
 # Longest fragment of each bucket, in seconds, where the data are not looked at first.
 _FIXED_EDGES = (1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0, 12.0, 15.0, 20.0, 25.0)
 _ESTIMATE_FROM = 10_000
@@ -386,7 +386,10 @@ class BatchStream:
     def _estimate_edges(self) -> list[float]:
         """Where buckets end that hold equally much of the first manifest, and one for what is longer than all of it."""
         sample = list(islice(_Cuts(self._first, self.joined, self.seed), _ESTIMATE_FROM))
-        starts = estimate_duration_buckets(sample, min(_BUCKETS, len(sample))) if len(sample) > 1 else []
+        # Each ends a pass with a batch that is not full: no more of them than there are batches.
+        batches = int(sum(cut.duration for cut in sample) / self.batch_seconds)
+        count = min(_MOST_BUCKETS, len(sample), batches)
+        starts = estimate_duration_buckets(sample, count) if count > 1 else []
         return sorted({*map(float, starts), max(cut.duration for cut in sample), MAX_SECONDS})
 
     def _batch_seed(self, epoch: int, index: int) -> int:

@@ -60,7 +60,7 @@ class _ShardedStrategy(ModelParallelStrategy):
         """Read the state.
 
         Raises:
-            CheckpointError: It is missing, damaged or of a newer version.
+            CheckpointError: It is missing, damaged or of another version.
         """
         with reading_state(checkpoint_path):
             state = super().load_checkpoint(checkpoint_path, weights_only=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import lightning
@@ -196,17 +197,16 @@ class TranscriptionTask(lightning.LightningModule):
                 trainable_parameters(self),
             )
             losses, loss = self.parts.learn(step, lambda: self._before_parts(index))
-        # Of several processes the first one's, as if it were alone.
+        # The mean of the processes' weighted losses is that of their batches joined.
+        tell = partial(self.log, batch_size=len(batch.fragments), sync_dist=True)
         told = [losses[name].detach() for name in ("heads", "text") if name in losses]
-        self.log("train/loss", torch.stack(told).sum(), prog_bar=True, batch_size=len(batch.fragments))
+        tell("train/loss", torch.stack(told).sum(), prog_bar=True)
         if len(told) > 1:
-            self.log("train/heads_loss", losses["heads"].detach(), batch_size=len(batch.fragments))
+            tell("train/heads_loss", losses["heads"].detach())
         if self.adversary is not None:
             # In every step, also where no corpus is known and both are 0: lightning would repeat the last figures.
-            known = max(1, asked[-1])
-            plain = losses["adversary"].detach() / (weights[-1] or 1.0)
-            self.log("train/adversary_loss", plain, batch_size=len(batch.tokens))
-            self.log("train/adversary_accuracy", 100 * losses["right"] / known, batch_size=len(batch.tokens))
+            tell("train/adversary_loss", losses["adversary"].detach())
+            tell("train/adversary_accuracy", 100 * weights[-1] * losses["right"] / max(1, asked[-1]))
         self._step += [fragment.id for fragment in batch.fragments]
         if not loss.isfinite():
             self._broken = [fragment.id for fragment in batch.fragments]

@@ -76,16 +76,23 @@ def _save_gradients(folder: Path) -> None:
     TranscriptionTask.on_before_optimizer_step = gradients  # type: ignore[method-assign]
 
 
-def _small_memory() -> None:
-    """Let the first of two processes learn from two fragments at a time at most."""
+def _small_memory(way: str) -> None:
+    """Let the first of two processes learn from two fragments at a time at most, or find so on the way back."""
     if os.environ.get("RANK") != "0":
         return
     losses = TranscriptionTask._losses
 
+    def full(gradient: torch.Tensor | None = None) -> None:
+        raise torch.OutOfMemoryError("made up")
+
     def limited(self: TranscriptionTask, heard: Any, batch: Batch, *more: Any) -> Any:
-        if self.training and len(batch.tokens) > 2:
-            raise torch.OutOfMemoryError("made up")
-        return losses(self, heard, batch, *more)
+        large = self.training and len(batch.tokens) > 2
+        if large and way == "there":
+            full()
+        found = losses(self, heard, batch, *more)
+        if large:
+            found["text"].register_hook(full)
+        return found
 
     TranscriptionTask._losses = limited  # type: ignore[method-assign]
 
@@ -112,7 +119,7 @@ def _script(arguments: tuple[str, ...], folder: Path, environment: dict[str, str
 
         asr.privacy.consent.date = Jumping  # type: ignore[misc]
     if "SMALL" in environment:
-        _small_memory()
+        _small_memory(environment["SMALL"])
     if "GRADIENTS" in environment:
         _save_gradients(Path(environment["GRADIENTS"]))
     # Hydra silences every logger that is there when it starts; in a process that imports later, none of ours is.
@@ -134,14 +141,14 @@ class Script:
         limit: int | None = None,
         gradients: Path | None = None,
         clock: bool = False,
-        small: bool = False,
+        small: str = "",
     ) -> None:
         folder.mkdir(exist_ok=True)
         self.outputs = [folder / f"output{number}.txt" for number in range(processes)]
         names = ("ASR_RECORD", "ASR_TOMBSTONES", "ASR_USER")
         common = {name: os.environ[name] for name in names} | {"OMP_NUM_THREADS": "1"}
         common |= {"CLOCK": "jumps"} if clock else {}
-        common |= {"SMALL": "memory"} if small else {}
+        common |= {"SMALL": small} if small else {}
         common |= {} if gradients is None else {"GRADIENTS": str(gradients)}
         if processes > 1:
             with socket.socket() as free:
@@ -212,7 +219,15 @@ def assert_same(one: Any, two: Any, place: str = "") -> None:
 def assert_same_run(one: Path, two: Path) -> None:
     """The same state (weights, optimiser, schedule, place, counts, best, patience), log and files."""
     ends = [state(folder) for folder in (one, two)]
-    for part in ("state_dict", "optimizer_states", "lr_schedulers", "FragmentData", "global_step", "fragments", "parts"):
+    for part in (
+        "state_dict",
+        "optimizer_states",
+        "lr_schedulers",
+        "FragmentData",
+        "global_step",
+        "fragments",
+        "parts",
+    ):
         assert_same(ends[0][part], ends[1][part], part)
     others = ("Tqdm", "NoteFigures")  # how fast it is, and how long it took
     kept = [
@@ -225,7 +240,7 @@ def assert_same_run(one: Path, two: Path) -> None:
     assert files[0] == files[1]
 
 
-def gone_on(ends: list[int], run: Path, processes: int, small: bool = False) -> list[int]:
+def gone_on(ends: list[int], run: Path, processes: int, small: str = "") -> list[int]:
     """Go on with a run of which a process was aborted: one in twenty dies of a double free in a fork of this test.
 
     It is one interruption more, after which everything must be equal all the same.
@@ -237,7 +252,7 @@ def gone_on(ends: list[int], run: Path, processes: int, small: bool = False) -> 
 
 
 def interrupted(
-    folder: Path, given: list[str], *signals: signal.Signals, seed: int, processes: int = 1, small: bool = False
+    folder: Path, given: list[str], *signals: signal.Signals, seed: int, processes: int = 1, small: str = ""
 ) -> None:
     """Run to the end, sent signals at random moments on the way, one in each part; at last with a clock that jumps."""
     chance = random.Random(seed)
@@ -283,13 +298,13 @@ def test_interrupted_at_random_moments_equals_left_alone(
 @pytest.mark.parametrize(
     ("strategy", "signals", "small"),
     [
-        ("ddp", (signal.SIGKILL, signal.SIGTERM), False),
-        ("ddp", (signal.SIGKILL, signal.SIGKILL), True),
-        ("fsdp", (signal.SIGKILL,), False),
+        ("ddp", (signal.SIGKILL, signal.SIGTERM), ""),
+        ("ddp", (signal.SIGKILL, signal.SIGKILL), "there"),
+        ("fsdp", (signal.SIGKILL,), ""),
     ],
 )
 def test_two_processes_interrupted_equal_two_left_alone(
-    given: list[str], tmp_path: Path, strategy: str, signals: tuple[signal.Signals, ...], small: bool
+    given: list[str], tmp_path: Path, strategy: str, signals: tuple[signal.Signals, ...], small: str
 ) -> None:
     given += [f"trainer={strategy}", "trainer.accelerator=cpu", "trainer.precision=32-true"]
     # With dropout another division would be another run.
@@ -299,7 +314,7 @@ def test_two_processes_interrupted_equal_two_left_alone(
     assert gone_on(whole.ends(), tmp_path / "alone/run", 2, small) == [0, 0], whole.said
     assert_same_run(tmp_path / "alone/run", tmp_path / "parts")
     first, second = state(tmp_path / "parts")["parts"]
-    assert bool(first) is small and not second
+    assert bool(first) is bool(small) and not second
 
 
 def test_a_full_disk_keeps_the_older_state(given: list[str], tmp_path: Path) -> None:
@@ -386,9 +401,9 @@ def test_processes_that_were_not_asked_for(given: list[str], tmp_path: Path) -> 
     assert "asr: torchrun has started 2 processes, but trainer.devices times trainer.nodes is 1; give it" in script.said
 
 
-@pytest.mark.parametrize(("strategy", "small"), [("ddp", False), ("ddp", True), ("fsdp", False)])
+@pytest.mark.parametrize(("strategy", "small"), [("ddp", ""), ("ddp", "there"), ("ddp", "back"), ("fsdp", "")])
 def test_gradients_are_those_of_the_joined_batch(
-    given: list[str], corpus: Path, tmp_path: Path, strategy: str, small: bool
+    given: list[str], corpus: Path, tmp_path: Path, strategy: str, small: str
 ) -> None:
     # Two corpora that share dialects, and labels that are missing: every loss has targets of its own.
     fragments = [
@@ -408,9 +423,9 @@ def test_gradients_are_those_of_the_joined_batch(
     )
     for script in scripts:
         assert set(script.ends()) == {0}, script.said
-    assert ("are learnt in 4 parts" in scripts[1].said) is small
+    assert ("are learnt in 4 parts" in scripts[1].said) is bool(small)
     first, second = state(tmp_path / "two/run")["parts"]
-    assert bool(first) is small and not second, "each process divides its own batches"
+    assert bool(first) is bool(small) and not second, "each process divides its own batches"
     for step in range(2):
         one, other = (
             torch.load(tmp_path / name / f"gradients{step}.pt", weights_only=True) for name in ("alone", "two")
@@ -419,6 +434,10 @@ def test_gradients_are_those_of_the_joined_batch(
         assert one["adversary.layers.0.weight"].any() and one["model.whisper.decoder.ln.weight"].any()
         for name, gradient in one.items():
             torch.testing.assert_close(other[name], gradient, atol=1e-6, rtol=1e-3, msg=lambda m, name=name: name + m)
+    told = [[row for row in log(tmp_path / name / "run") if "train/loss" in row] for name in ("alone", "two")]
+    assert len(told[0]) == 2
+    for one, other in zip(*told, strict=True):
+        assert other == pytest.approx(one, rel=1e-3), "what is told is of the joined batch"
 
 
 def test_what_cannot_be_used_is_named_and_left_out(given: list[str], corpus: Path, tmp_path: Path) -> None:
