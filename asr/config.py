@@ -50,11 +50,13 @@ class ModelConfig:
         name: A base model's name, or a path: a checkpoint, a Hugging Face or CTranslate2 folder.
         window: The window that is trained for.
         margin: Seconds of silence after a fragment at inference, in a tight window.
+        shortest: Seconds that a tight window lasts at least, in training and at inference.
     """
 
     name: str
     window: Window = "tight"
     margin: Annotated[float, Field(ge=0)] = 0.5
+    shortest: Annotated[float, Field(ge=0, le=30)] = 4.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -296,7 +296,6 @@ def arithmetic(plan: Plan, batches: list[Any]) -> tuple[float, float]:
     from asr.data.stream import Draw
     from asr.model.adapt import adapt
     from asr.model.checkpoint import load_checkpoint
-    from asr.model.features import MAX_SAMPLES
 
     model = load_checkpoint(plan.model).model
     recipe = as_huggingface(model.whisper)
@@ -309,7 +308,7 @@ def arithmetic(plan: Plan, batches: list[Any]) -> tuple[float, float]:
         for drawn in batches[:: max(1, len(batches) // _COUNTED)]:
             batch = loader[Draw(tuple(Example((fragment,)) for fragment in drawn), None, 0)]
             fragments += len(batch.fragments)
-            window = (batch.num_samples + batch.margin).clamp(max=MAX_SAMPLES)
+            window = model.window_samples(batch.num_samples, batch.margin)
             audio = torch.nn.functional.pad(batch.audio, (0, max(0, int(window.max()) - batch.audio.shape[1])))
             hidden = model.decode(batch.tokens, model.encode(*model.features(audio, window)))
             model.logits(hidden[batch.targets != IGNORED]).sum().backward()

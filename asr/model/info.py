@@ -37,12 +37,13 @@ class WordConfidence:
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint says about itself; window, margin and alignment heads are always those of the saved model.
+    """What a checkpoint says about itself; window, margin, shortest and alignment heads are always those of the saved model.
 
     Attributes:
         base_model: Name of the base model it was adapted from.
         window: The window it was trained for.
         margin: Seconds of silence after a fragment in a tight window.
+        shortest: Seconds that a tight window lasts at least.
         dialects: Dialect tag to the language it was trained under.
         tags: Dialects that the decoder was told in training, and can be told since.
         training_config: The resolved training configuration.
@@ -58,6 +59,7 @@ class CheckpointInfo:
     base_model: str
     window: Window = "padded"
     margin: float = 0.5
+    shortest: float = 0.0
     dialects: dict[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     training_config: dict[str, Any] = field(default_factory=dict)
@@ -85,7 +87,7 @@ def info_of(model: DialectWhisper, info: CheckpointInfo, path: str | Path) -> di
     """Return what a file is to say about itself, as plain types.
 
     Args:
-        model: Whose window, margin, alignment heads and heads count.
+        model: Whose window, margin, shortest, alignment heads and heads count.
         info: All else.
         path: Of the file, for messages.
 
@@ -94,7 +96,14 @@ def info_of(model: DialectWhisper, info: CheckpointInfo, path: str | Path) -> di
     """
     heads = model.whisper.alignment_heads.to_dense().nonzero().tolist()
     specs = {name: model.head(name).spec for name in model.heads}
-    info = replace(info, window=model.window, margin=model.margin, alignment_heads=heads, heads=specs)
+    info = replace(
+        info,
+        window=model.window,
+        margin=model.margin,
+        shortest=model.shortest,
+        alignment_heads=heads,
+        heads=specs,
+    )
     try:
         entry: dict[str, Any] = _INFO.dump_python(info, mode="json")
     except PydanticSerializationError as error:

@@ -103,12 +103,14 @@ class DialectWhisper(nn.Module):
         window: ``"padded"`` pads every fragment to 30 s, as Whisper was trained; ``"tight"`` lets the encoder see
             the fragment's own length plus a margin of silence.
         margin: Seconds of silence after the fragment in a tight window at inference.
+        shortest: Seconds that a tight window lasts at least. In some second alone Whisper mishears many words; silence
+            behind it gives them back.
 
     Attributes:
         heads: What is told beside the text, by name; none at first (`set_heads`).
     """
 
-    def __init__(self, whisper: Whisper, window: Window = "padded", margin: float = 0.5) -> None:
+    def __init__(self, whisper: Whisper, window: Window = "padded", margin: float = 0.5, shortest: float = 0.0) -> None:
         super().__init__()
         self.heads = nn.ModuleDict()
         # openai keeps the heads for word times in a sparse buffer, which DDP cannot broadcast; as a plain attribute
@@ -119,6 +121,7 @@ class DialectWhisper(nn.Module):
         self.whisper = whisper
         self.window: Window = window
         self.margin = margin
+        self.shortest = shortest
         self.gradient_checkpointing = False
 
     @property
@@ -139,12 +142,17 @@ class DialectWhisper(nn.Module):
             num_samples = torch.full_like(num_samples, MAX_SAMPLES)
         return log_mel(audio, num_samples, self.whisper.dims.n_mels)
 
-    def window_samples(self, num_samples: Tensor) -> Tensor:
-        """Samples that the encoder sees for fragments of ``num_samples`` samples, at most 30 s."""
+    def window_samples(self, num_samples: Tensor, margin: Tensor | None = None) -> Tensor:
+        """Samples that the encoder sees of fragments, at most 30 s.
+
+        Args:
+            num_samples: Long [B], each fragment's own length.
+            margin: Long [B], samples of silence after it in a tight window; the model's own margin when None.
+        """
         if self.window == "padded":
             return torch.full_like(num_samples, MAX_SAMPLES)
-        margin: int = round(self.margin * SAMPLE_RATE)
-        return (num_samples + margin).clamp(max=MAX_SAMPLES)
+        behind = round(self.margin * SAMPLE_RATE) if margin is None else margin
+        return (num_samples + behind).clamp(round(self.shortest * SAMPLE_RATE), MAX_SAMPLES)
 
     def encode(self, mel: Tensor, num_frames: Tensor, mixture: Mixture | None = None) -> Encoded:
         """Run the encoder; a fragment's output is the same alone and in any batch.

@@ -26,7 +26,7 @@ from asr.data.labels import IGNORED
 from asr.errors import AudioError, TrainingError
 from asr.inference.decoding import DecodeOptions, decode, sayable_tokens
 from asr.model.adapt import trainable_parameters
-from asr.model.features import MAX_SAMPLES, count_states
+from asr.model.features import count_states
 from asr.model.heads import HeadName
 from asr.model.network import DialectWhisper, Encoded
 from asr.training.adversary import PACE, Adversary, strength_at
@@ -175,7 +175,7 @@ class TranscriptionTask(lightning.LightningModule):
         # Dropout draws from torch's own generator; with this it too depends on the place in the stream alone.
         torch.manual_seed(batch.seed)
         audio, num_samples = change_speed(batch.audio, batch.num_samples, batch.speed)
-        window = (num_samples + batch.margin).clamp(max=MAX_SAMPLES)
+        window = self.model.window_samples(num_samples, batch.margin)
         audio = functional.pad(audio, (0, max(0, int(window.max()) - audio.shape[1])))
         if self.augment is not None:
             audio = self.augment.waveform(audio, window, batch.seed)

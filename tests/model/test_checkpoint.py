@@ -55,7 +55,7 @@ def change_own(path: Path, **entries: Any) -> None:
 
 
 def test_full_round_trip(tiny_whisper: Whisper, tmp_path: Path) -> None:
-    model = DialectWhisper(tiny_whisper, window="tight", margin=0.75)
+    model = DialectWhisper(tiny_whisper, "tight", margin=0.75, shortest=1.5)
     model.whisper.alignment_heads = torch.tensor([[True, False], [False, True]]).to_sparse()
     info = CheckpointInfo(
         base_model="tiny-random",
@@ -67,8 +67,9 @@ def test_full_round_trip(tiny_whisper: Whisper, tmp_path: Path) -> None:
     )
     save_checkpoint(model, info, tmp_path / "runs" / "best.pt")
     loaded = load_checkpoint(tmp_path / "runs" / "best.pt")
-    assert loaded.info == replace(info, window="tight", margin=0.75, alignment_heads=[[0, 0], [1, 1]])
-    assert (loaded.model.window, loaded.model.margin, loaded.model.training) == ("tight", 0.75, False)
+    assert loaded.info == replace(info, window="tight", margin=0.75, shortest=1.5, alignment_heads=[[0, 0], [1, 1]])
+    read = loaded.model
+    assert (read.window, read.margin, read.shortest, read.training) == ("tight", 0.75, 1.5, False)
     assert loaded.model.whisper.dims == tiny_whisper.dims
     heads = loaded.model.whisper.alignment_heads
     assert heads.is_sparse and heads.indices().T.tolist() == [[0, 0], [1, 1]]

@@ -157,6 +157,10 @@ def test_an_empty_fragment(tight: DialectWhisper) -> None:
 def test_windows(tiny_whisper: Whisper, tight: DialectWhisper) -> None:
     num_samples = torch.tensor([16000, MAX_SAMPLES - 1, MAX_SAMPLES + 1])
     assert tight.window_samples(num_samples).tolist() == [20000, MAX_SAMPLES, MAX_SAMPLES]
+    margin = torch.tensor([100, 0, 0])
+    assert tight.window_samples(num_samples, margin).tolist() == [16100, MAX_SAMPLES - 1, MAX_SAMPLES]
+    longer = DialectWhisper(copy.deepcopy(tiny_whisper), "tight", 0.25, shortest=1.5)
+    assert longer.window_samples(torch.tensor([1, 19999, 20001])).tolist() == [24000, 24000, 24001]
     padded = DialectWhisper(tiny_whisper)
     assert padded.window_samples(num_samples).tolist() == [MAX_SAMPLES] * 3
     audio, lengths = random(2, 16000), torch.tensor([16000, 8000])
@@ -228,7 +232,7 @@ def test_a_copy_while_training_goes_on(tight: DialectWhisper) -> None:
     tight.whisper.alignment_heads = heads.to_sparse()
     hear(tight, mel, num_frames, tokens).square().mean().backward()
     twin = copy.deepcopy(tight)
-    assert (twin.window, twin.margin) == ("tight", 0.25)
+    assert (twin.window, twin.margin, twin.shortest) == ("tight", 0.25, 0.0)
     assert torch.equal(twin.whisper.alignment_heads.to_dense(), heads)
     before = hear(twin, mel, num_frames, tokens)
     torch.optim.SGD(tight.parameters(), lr=1.0).step()
