@@ -22,7 +22,7 @@ import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 from multiprocessing.connection import Connection
@@ -363,13 +363,13 @@ class Side:
         os.killpg(self.process.pid, number)
 
 
-def measure(plan: Plan, adapters: Sequence[AdaptMode], turn: int) -> dict[str, Side]:
-    """Train the recipe and ours, ``turn`` steps each in turn."""
+def measure(plan: Plan, rates: Mapping[AdaptMode, float], turn: int) -> dict[str, Side]:
+    """Train the recipe and ours, each with its learning rate, ``turn`` steps each in turn."""
     sides: dict[str, Side] = {}
     try:
         sides["hugging face"] = Side(train_huggingface, plan)
-        for adapter in adapters:
-            sides[adapter] = Side(train_ours, replace(plan, adapter=adapter))
+        for adapter, lr in rates.items():
+            sides[adapter] = Side(train_ours, replace(plan, adapter=adapter, lr=lr))
         for first in tqdm(range(0, _WARM + plan.steps, turn), desc=plan.precision):
             for side in sides.values():
                 for _ in range(min(turn, _WARM + plan.steps - first)):
@@ -387,8 +387,8 @@ def compare(given: argparse.Namespace, precision: str, folder: str) -> None:
     cuda = given.device == "cuda"
     steps = steps_of(given.manifest, given.batch_seconds, given.epochs) - _WARM if given.epochs else given.steps
     plan = Plan(
-        given.manifest, given.model, given.batch_seconds, given.every, steps, precision, given.adapters[0], given.lr,
-        cuda, folder,
+        given.manifest, given.model, given.batch_seconds, given.every, steps, precision, given.adapters[0],
+        given.lr[0], cuda, folder,
     )  # fmt: skip
     batches = batches_of(plan)[_WARM:]
     count = sum(map(len, batches))
@@ -406,7 +406,7 @@ def compare(given: argparse.Namespace, precision: str, folder: str) -> None:
             f"{adapter:>14}: {tight / 1e9:.0f} GFLOP a fragment, the recipe {padded / 1e9:.0f}, ratio "
             f"{padded / tight:.1f}"
         )
-    sides = measure(plan, given.adapters, given.turn)
+    sides = measure(plan, dict(zip(given.adapters, given.lr, strict=True)), given.turn)
     rates = {}
     for name, side in sides.items():
         took = side.seconds[_WARM:]
@@ -441,9 +441,15 @@ def main() -> None:
         default=["full"],
         help="what of ours learns, by turns",
     )
-    parser.add_argument("--lr", type=float, default=1e-5, help="our learning rate; the recipe's is 1e-5")
+    parser.add_argument(
+        "--lr", type=float, nargs="+", default=[1e-5], help="ours, one for each of --adapters; the recipe's is 1e-5"
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args()
+    if len(given.lr) == 1:
+        given.lr *= len(given.adapters)
+    if len(given.lr) != len(given.adapters):
+        parser.error(f"--lr has {len(given.lr)} rates for {len(given.adapters)} --adapters; give one, or one for each")
     if given.epochs and given.every > 1:
         parser.error("--every samples a pass, and --epochs takes all of it; give one of them")
     for precision in given.precisions:

@@ -389,7 +389,7 @@ def test_the_benchmark_of_inference_measures_every_system(tmp_path: Path, dev: P
 
 def test_the_benchmark_of_training_trains_both(tmp_path: Path, corpus: Path, dev: Path, tiny_checkpoint: Path) -> None:
     given = ("--model", str(tiny_checkpoint), "--batch-seconds", "1", "--steps", "2", "--precisions", "32-true")
-    adapters = ("--adapters", "full", "lora")
+    adapters = ("--adapters", "full", "lora", "--lr", "1e-5", "1e-4")
     done = run(tmp_path, "benchmark_training", str(corpus), *given, *adapters, "--dev", str(dev))
     assert done.returncode == 0, done.stdout + done.stderr
     # All trainers write their own lines between, and their progress before some of ours.

@@ -37,7 +37,7 @@ class WordConfidence:
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint says about itself; window, margin, shortest and alignment heads are always those of the saved model.
+    """What a checkpoint says about itself; window, margin, shortest and alignment heads are those of the saved model.
 
     Attributes:
         base_model: Name of the base model it was adapted from.
