@@ -195,7 +195,7 @@ def train_huggingface(plan: Plan, line: Connection) -> None:
     size = round(len(examples) / (_WARM + plan.steps))
     with tempfile.TemporaryDirectory() as folder:
         trainer = transformers.Seq2SeqTrainer(
-            model=as_huggingface(whisper),
+            model=as_huggingface(loaded),
             args=transformers.Seq2SeqTrainingArguments(
                 output_dir=folder,
                 per_device_train_batch_size=size,
@@ -224,39 +224,15 @@ def train_huggingface(plan: Plan, line: Connection) -> None:
     turn.wait()
 
 
-def as_huggingface(whisper: Any) -> Any:
-    """The same weights as transformers' model."""
+def as_huggingface(checkpoint: Any) -> Any:
+    """The same model as transformers', by way of what `asr export` writes."""
     import transformers
-    from whisper.tokenizer import get_tokenizer
 
-    from asr.weights.huggingface import openai_name
+    from asr.export.huggingface import write_huggingface
 
-    dims = whisper.dims
-    tokenizer = get_tokenizer(whisper.is_multilingual, num_languages=whisper.num_languages)
-    config = transformers.WhisperConfig(
-        # It puts this before the labels; its own default is a model of English alone.
-        decoder_start_token_id=tokenizer.sot,
-        bos_token_id=tokenizer.eot,
-        eos_token_id=tokenizer.eot,
-        pad_token_id=tokenizer.eot,
-        vocab_size=dims.n_vocab,
-        num_mel_bins=dims.n_mels,
-        d_model=dims.n_audio_state,
-        encoder_layers=dims.n_audio_layer,
-        encoder_attention_heads=dims.n_audio_head,
-        encoder_ffn_dim=4 * dims.n_audio_state,
-        decoder_layers=dims.n_text_layer,
-        decoder_attention_heads=dims.n_text_head,
-        decoder_ffn_dim=4 * dims.n_text_state,
-        max_source_positions=dims.n_audio_ctx,
-        max_target_positions=dims.n_text_ctx,
-    )
-    model = transformers.WhisperForConditionalGeneration(config)
-    ours = whisper.state_dict()
-    for name, weight in model.state_dict().items():
-        if name != "proj_out.weight":  # tied to the embedding
-            weight.copy_(ours[openai_name(name)])
-    return model
+    with tempfile.TemporaryDirectory() as folder:
+        write_huggingface(checkpoint, Path(folder))
+        return transformers.WhisperForConditionalGeneration.from_pretrained(folder)
 
 
 def batches_of(plan: Plan) -> list[Any]:
@@ -297,8 +273,8 @@ def arithmetic(plan: Plan, batches: list[Any]) -> tuple[float, float]:
     from asr.model.adapt import adapt
     from asr.model.checkpoint import load_checkpoint
 
-    model = load_checkpoint(plan.model).model
-    recipe = as_huggingface(model.whisper)
+    loaded = load_checkpoint(plan.model)
+    model, recipe = loaded.model, as_huggingface(loaded)
     model.window = "tight"
     adapt(model, plan.adapter)
     loader = BatchLoader(Labeller(model.whisper), BatchOptions(speeds=(1.0,)))

@@ -24,8 +24,9 @@ from asr.data.labels import Labeller
 from asr.fragment import read_manifest
 from asr.intent.model import load_intent_model
 from asr.model.adapter import take_out, write_adapter
-from asr.model.checkpoint import load_checkpoint, save_checkpoint
+from asr.model.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint, save_checkpoint
 from asr.model.heads import HeadSpec
+from asr.model.network import DialectWhisper
 from asr.training.card import read_card
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -404,7 +405,9 @@ def test_the_benchmark_of_training_trains_both(tmp_path: Path, corpus: Path, dev
 
 
 def test_the_recipe_that_training_is_measured_against_begins_with_the_same_model(tiny_whisper: Whisper) -> None:
-    recipe = runpy.run_path(str(SCRIPTS / "benchmark_training.py"))["as_huggingface"](tiny_whisper)
+    recipe = runpy.run_path(str(SCRIPTS / "benchmark_training.py"))["as_huggingface"](
+        Checkpoint(DialectWhisper(tiny_whisper), CheckpointInfo("tiny-random"))
+    )
     label = Labeller(tiny_whisper)("hello there", "en")
     mel = torch.randn(1, tiny_whisper.dims.n_mels, 2 * tiny_whisper.dims.n_audio_ctx)
     with torch.no_grad():

@@ -103,8 +103,8 @@ class DialectWhisper(nn.Module):
         window: ``"padded"`` pads every fragment to 30 s, as Whisper was trained; ``"tight"`` lets the encoder see
             the fragment's own length plus a margin of silence.
         margin: Seconds of silence after the fragment in a tight window at inference.
-        shortest: Seconds that a tight window lasts at least. In some second alone Whisper mishears many words; silence
-            behind it gives them back.
+        shortest: Seconds that a tight window lasts at least. In a second alone Whisper mishears many words; silence
+            behind it gives some of them back.
 
     Attributes:
         heads: What is told beside the text, by name; none at first (`set_heads`).
