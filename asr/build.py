@@ -203,7 +203,7 @@ def _train(
     loaded = load_checkpoint(config.model.name)
     model = loaded.model
     card.facts["base"] = {"name": config.model.name, "weights_sha256": weights_sha256(model.whisper)}
-    model.window, model.margin, model.shortest = config.model.window, config.model.margin, config.model.shortest
+    model.window, model.margin, model.tail = config.model.window, config.model.margin, config.model.tail
     torch.manual_seed(config.seed)  # adapters and heads begin at random
     consent = config.consent
     learnt = head_labels(config.data.train, config.heads, consent)

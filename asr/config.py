@@ -50,13 +50,13 @@ class ModelConfig:
         name: A base model's name, or a path: a checkpoint, a Hugging Face or CTranslate2 folder.
         window: The window that is trained for.
         margin: Seconds of silence after a fragment at inference, in a tight window.
-        shortest: Seconds that a tight window lasts at least, in training and at inference.
+        tail: Frames of silence that stand for all that follows a tight window, in training and at inference.
     """
 
     name: str
     window: Window = "tight"
-    margin: Annotated[float, Field(ge=0)] = 0.5
-    shortest: Annotated[float, Field(ge=0, le=30)] = 4.0
+    margin: Annotated[float, Field(ge=0)] = 0.2
+    tail: Annotated[int, Field(ge=0, le=1500)] = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class DataConfig(DataOptions):
 
     train: Paths
     dev: Paths = ()
-    margin: tuple[float, float] = (0.1, 1.0)
+    margin: tuple[float, float] = (0.05, 0.5)
     timestamps: float = 0.1
     joined: Annotated[float, Field(ge=0, le=1)] = 0.1
     prompts: float = 0.1

@@ -66,7 +66,7 @@ def config(tiny_whisper: Whisper, corpus: Path, tmp_path: Path) -> TrainConfig:
     info = CheckpointInfo("tiny-random", dialects={"de-AT": "de"}, tags=("de-AT",))
     save_checkpoint(DialectWhisper(tiny_whisper), info, tmp_path / "tiny.pt")
     return TrainConfig(
-        ModelConfig(str(tmp_path / "tiny.pt"), margin=0.3, shortest=1.5),
+        ModelConfig(str(tmp_path / "tiny.pt"), margin=0.3, tail=60),
         DataConfig((str(corpus),), batch_seconds=2.0, workers=0),
         str(tmp_path / "run"),
         optim=OptimOptions(lr=1e-2, warmup_steps=0),
@@ -79,7 +79,7 @@ def test_a_run_and_what_its_checkpoint_says(config: TrainConfig, corpus: Path, t
     assert best == tmp_path / "run/checkpoints/last.pt"
     loaded = load_checkpoint(best)
     info = loaded.info
-    assert (info.base_model, info.window, info.margin, info.shortest) == ("tiny-random", "tight", 0.3, 1.5)
+    assert (info.base_model, info.window, info.margin, info.tail) == ("tiny-random", "tight", 0.3, 60)
     # Those of the corpus beside those that the base knew already.
     assert info.dialects == {"de-AT": "de", "en-GB": "en", "fr-CA": "fr"}
     assert info.tags == ("de-AT",) and info.joined

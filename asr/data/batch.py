@@ -57,7 +57,7 @@ class BatchOptions:
         ConfigError: A value cannot work.
     """
 
-    margin: tuple[float, float] = (0.1, 1.0)
+    margin: tuple[float, float] = (0.05, 0.5)
     timestamps: float = 0.1
     speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
     tags: float = 0.0

@@ -497,13 +497,16 @@ class Transcriber:
         mixture = None if router is None else router.mixture(taken)
         if router is None or mixture is None:
             return encoded
-        states = encoded.states
+        states, tail = encoded.states, encoded.tail
         if rows := router.heard_anew(taken):
             mel, num_frames = features
-            again = self._model.encode(mel[rows], num_frames[rows], mixture.select(rows)).states
+            again = self._model.encode(mel[rows], num_frames[rows], mixture.select(rows))
             states = states.clone()
-            states[rows, : again.shape[1]] = again
-        return replace(encoded, states=states, mixture=mixture)
+            states[rows, : again.states.shape[1]] = again.states
+            if tail is not None and again.tail is not None:
+                tail = tail.repeat(len(states), 1, 1)
+                tail[rows] = again.tail
+        return replace(encoded, states=states, tail=tail, mixture=mixture)
 
     def _encode(self, clips: list[Clip]) -> Encoded:
         return self._model.encode(*self._features(clips))

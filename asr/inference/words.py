@@ -19,7 +19,7 @@ from whisper.audio import TOKENS_PER_SECOND
 from whisper.timing import WordTiming, dtw, median_filter, merge_punctuations
 from whisper.tokenizer import Tokenizer, get_tokenizer
 
-from asr.model.mixture import Mixture
+from asr.model.mixture import project
 from asr.model.network import DialectWhisper, Encoded
 from asr.text.normalizer import UNSEGMENTED
 from asr.transcript import Word
@@ -55,7 +55,7 @@ def word_times(
     # What pads shorter texts comes after them, where no token of theirs looks.
     rows = [torch.tensor([*start, *text, tokenizer.eot]) for text in spoken]
     tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=tokenizer.eot).to(model.device)
-    with _queries_and_keys(model, encoded.mixture) as heard:
+    with _queries_and_keys(model, encoded) as heard:
         hidden = model.decode(tokens, encoded)
     # Where a text token is said to come next; only text counts, as in Whisper.
     first = len(tokenizer.sot_sequence)
@@ -73,28 +73,28 @@ def word_times(
 
 
 @contextmanager
-def _queries_and_keys(model: DialectWhisper, mixture: Mixture | None) -> Iterator[list[tuple[Tensor, Tensor]]]:
+def _queries_and_keys(model: DialectWhisper, encoded: Encoded) -> Iterator[list[tuple[Tensor, Tensor]]]:
     """Collect the queries [B, S, D / heads], scaled, and the keys [B, E, D / heads] of every alignment head.
 
-    The fused attention shows no weights, but what it is given comes from layers that can be watched.
+    The fused attention shows no weights, but its queries come from layers that can be watched.
     """
     heard: list[tuple[Tensor, Tensor]] = []
-    seen: dict[tuple[int, str], Tensor] = {}
+    seen: dict[int, Tensor] = {}
+    mixture = encoded.mixture
     pairs = model.whisper.alignment_heads.indices().T.tolist()
-    blocks = model.whisper.decoder.blocks
+    attentions = [block.cross_attn for block in model.whisper.decoder.blocks]
 
-    def see(place: tuple[int, str], layer: nn.Module, given: tuple[Tensor], output: Tensor) -> None:
-        seen[place] = output if mixture is None else mixture.added(layer, *given, output)
+    def see(number: int, layer: nn.Module, given: tuple[Tensor], output: Tensor) -> None:
+        seen[number] = output if mixture is None else mixture.added(layer, *given, output)
 
     with ExitStack() as stack:
-        for layer in {layer for layer, _ in pairs}:
-            for name in ("query", "key"):
-                hook = getattr(blocks[layer].cross_attn, name).register_forward_hook(partial(see, (layer, name)))
-                stack.callback(hook.remove)
+        for number in {number for number, _ in pairs}:
+            stack.callback(attentions[number].query.register_forward_hook(partial(see, number)).remove)
         yield heard
-    for layer, head in pairs:
-        count = blocks[layer].cross_attn.n_head
-        query, key = (seen[layer, name].chunk(count, dim=-1)[head] for name in ("query", "key"))
+    for number, head in pairs:
+        attention = attentions[number]
+        key = project(attention.key, encoded.states, mixture)
+        query, key = (one.chunk(attention.n_head, dim=-1)[head] for one in (seen[number], key))
         heard.append((query * query.shape[-1] ** -0.5, key))
 
 

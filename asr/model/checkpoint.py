@@ -140,7 +140,7 @@ def _load_file(path: Path) -> tuple[DialectWhisper, CheckpointInfo]:
             raise WeightsError(f"{path} is damaged: its content does not have the checksums that it was saved with")
     except WeightsError as error:
         raise CheckpointError(f"{error}; copy or save the checkpoint again") from error
-    model = DialectWhisper(network, info.window, info.margin, info.shortest)
+    model = DialectWhisper(network, info.window, info.margin, info.tail)
     model.set_heads(info.heads)
     try:
         for name in info.heads:

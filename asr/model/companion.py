@@ -77,7 +77,7 @@ def read_companion(path: str | Path, whisper: Whisper | None = None) -> Checkpoi
         info = read_info(json.loads(header["info"]), path)
         if whisper is None:
             whisper = _encoder_alone(json.loads(header["dims"]), tensors)
-        model = DialectWhisper(whisper, info.window, info.margin, info.shortest)
+        model = DialectWhisper(whisper, info.window, info.margin, info.tail)
         model.set_heads(info.heads)
         for name in info.heads:
             model.head(name).load_state_dict(_part(tensors, f"{_HEADS}{name}."))

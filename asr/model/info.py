@@ -37,13 +37,13 @@ class WordConfidence:
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint says about itself; window, margin, shortest and alignment heads are those of the saved model.
+    """What a checkpoint says about itself; window, margin, tail and alignment heads are those of the saved model.
 
     Attributes:
         base_model: Name of the base model it was adapted from.
         window: The window it was trained for.
         margin: Seconds of silence after a fragment in a tight window.
-        shortest: Seconds that a tight window lasts at least.
+        tail: Frames of silence that stand for all that follows a tight window.
         dialects: Dialect tag to the language it was trained under.
         tags: Dialects that the decoder was told in training, and can be told since.
         training_config: The resolved training configuration.
@@ -59,7 +59,7 @@ class CheckpointInfo:
     base_model: str
     window: Window = "padded"
     margin: float = 0.5
-    shortest: float = 0.0
+    tail: int = 0
     dialects: dict[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     training_config: dict[str, Any] = field(default_factory=dict)
@@ -87,7 +87,7 @@ def info_of(model: DialectWhisper, info: CheckpointInfo, path: str | Path) -> di
     """Return what a file is to say about itself, as plain types.
 
     Args:
-        model: Whose window, margin, shortest, alignment heads and heads count.
+        model: Whose window, margin, tail, alignment heads and heads count.
         info: All else.
         path: Of the file, for messages.
 
@@ -100,7 +100,7 @@ def info_of(model: DialectWhisper, info: CheckpointInfo, path: str | Path) -> di
         info,
         window=model.window,
         margin=model.margin,
-        shortest=model.shortest,
+        tail=model.tail,
         alignment_heads=heads,
         heads=specs,
     )
@@ -129,6 +129,11 @@ def read_info(entry: object, path: Path) -> CheckpointInfo:
         raise CheckpointError(
             f"{path} has checkpoint format {version}, this version of the package reads up to {FORMAT_VERSION}; "
             "upgrade dialect-asr"
+        )
+    if isinstance(entry, dict) and entry.get("shortest"):
+        raise CheckpointError(
+            f"{path} was taught windows that last {entry['shortest']:g} s at least, which this version of the package "
+            "does not make: silence is heard behind every window now (model.tail); train it again"
         )
     try:
         return _INFO.validate_python(entry)

@@ -1,12 +1,14 @@
 """`DialectWhisper`: openai-whisper's network, run on fragments of any length.
 
-It wraps `whisper.model.Whisper` and runs that model's own layers; what is added is the key-padding mask that
-Whisper, which only ever sees 30 s, does not need. Shapes: B batch, T mel frames, E encoder frames (50 a second),
-S tokens, D width.
+It wraps `whisper.model.Whisper` and runs that model's own layers; what is added is what Whisper, which only ever sees
+30 s, does not need: the key-padding mask, and the tail, a few frames of silence that stand for all that would follow a
+fragment up to there. Shapes: B batch, T mel frames, E encoder frames (50 a second), K frames of the tail, S tokens,
+D width.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -31,6 +33,9 @@ Window = Literal["padded", "tight"]
 # meets; of batches of speech hardly two have the same.
 _ANY_LENGTH = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
+# What silence is in Whisper's features: eight decades under a loudest frame of 10 ** 1.2, which is usual in speech.
+_SILENT = -0.7
+
 # Encoder frames up to which attention on a CPU in bf16 is learnt as matrices: ten seconds.
 _SHORT = 512
 
@@ -42,7 +47,11 @@ class Encoded:
     Attributes:
         states: Float [B, E, D], after the final layer norm; zero after each fragment's end, as the layers are.
         num_frames: Long [B], encoder frames that belong to each fragment.
-        mask: Bool [B, 1, 1, E], True where a frame may be attended to; None when all may.
+        bias: Float [B, 1, 1, E + K], added to the scores of attention: 0 for a fragment's own frames, the logarithm of
+            how many frames each one of the tail stands for, and minus infinity for what may not be attended to; None
+            when there is nothing to add.
+        tail: Float [1, K, D], the states of the silence that follows, one for all fragments, or [B, K, D], where
+            each takes other adapters; None without.
         layers: What the heads hear: the convolutions' output and every block's, float [B, E, D]; none without heads,
             and where adapters were mixed in, which heads have not learnt from.
         mixture: The adapters that the decoder is to be run with; None for none.
@@ -50,7 +59,8 @@ class Encoded:
 
     states: Tensor
     num_frames: Tensor
-    mask: Tensor | None
+    bias: Tensor | None
+    tail: Tensor | None = None
     layers: tuple[Tensor, ...] = ()
     mixture: Mixture | None = None
 
@@ -64,7 +74,8 @@ class Encoded:
         return Encoded(
             self.states[rows],
             self.num_frames[rows],
-            None if self.mask is None else self.mask[rows],
+            None if self.bias is None else self.bias[rows],
+            self.tail if self.tail is None or len(self.tail) == 1 else self.tail[rows],
             mixture=None if self.mixture is None else self.mixture.select(rows),
         )
 
@@ -73,7 +84,8 @@ class Encoded:
         return Encoded(
             self.states.repeat_interleave(times, 0),
             self.num_frames.repeat_interleave(times, 0),
-            None if self.mask is None else self.mask.repeat_interleave(times, 0),
+            None if self.bias is None else self.bias.repeat_interleave(times, 0),
+            self.tail if self.tail is None or len(self.tail) == 1 else self.tail.repeat_interleave(times, 0),
             mixture=None if self.mixture is None else self.mixture.repeat(times),
         )
 
@@ -103,14 +115,15 @@ class DialectWhisper(nn.Module):
         window: ``"padded"`` pads every fragment to 30 s, as Whisper was trained; ``"tight"`` lets the encoder see
             the fragment's own length plus a margin of silence.
         margin: Seconds of silence after the fragment in a tight window at inference.
-        shortest: Seconds that a tight window lasts at least. In a second alone Whisper mishears many words; silence
-            behind it gives some of them back.
+        tail: Frames of silence, spread evenly over the 30 s, that stand for all silent frames behind a tight window;
+            0 for none. Whisper knows the end of speech by the silence that follows, and mishears without. Silence
+            does not hear the fragment, so it is heard once for all of a batch.
 
     Attributes:
         heads: What is told beside the text, by name; none at first (`set_heads`).
     """
 
-    def __init__(self, whisper: Whisper, window: Window = "padded", margin: float = 0.5, shortest: float = 0.0) -> None:
+    def __init__(self, whisper: Whisper, window: Window = "padded", margin: float = 0.5, tail: int = 0) -> None:
         super().__init__()
         self.heads = nn.ModuleDict()
         # openai keeps the heads for word times in a sparse buffer, which DDP cannot broadcast; as a plain attribute
@@ -121,7 +134,7 @@ class DialectWhisper(nn.Module):
         self.whisper = whisper
         self.window: Window = window
         self.margin = margin
-        self.shortest = shortest
+        self.tail = tail
         self.gradient_checkpointing = False
 
     @property
@@ -152,7 +165,7 @@ class DialectWhisper(nn.Module):
         if self.window == "padded":
             return torch.full_like(num_samples, MAX_SAMPLES)
         behind = round(self.margin * SAMPLE_RATE) if margin is None else margin
-        return (num_samples + behind).clamp(round(self.shortest * SAMPLE_RATE), MAX_SAMPLES)
+        return (num_samples + behind).clamp(max=MAX_SAMPLES)
 
     def encode(self, mel: Tensor, num_frames: Tensor, mixture: Mixture | None = None) -> Encoded:
         """Run the encoder; a fragment's output is the same alone and in any batch.
@@ -175,23 +188,54 @@ class DialectWhisper(nn.Module):
             limit = encoder.positional_embedding.shape[0] / 50
             raise ValueError(f"the encoder hears at most {limit:.0f} s at once, got {length / 50:.1f} s")
         uneven = shortest != longest
-        x = functional.gelu(encoder.conv1(mel[..., :longest]))
-        if uneven:
+        followed = self.tail > 0 and self.window == "tight"
+        mel = mel[..., :longest]
+        if followed:
+            # What is next to the fragment is silence, as it would be in 30 s; one frame further nothing hears it.
+            mel = functional.pad(mel, (0, 4))
+            mel = mel.masked_fill(~frame_mask(num_frames, mel.shape[2])[:, None, :], _SILENT)
+        x = functional.gelu(encoder.conv1(mel))
+        if uneven and not followed:
             # Alone, conv2 would see zeros after the fragment; the bias of conv1 must not leak in there.
             x = x * frame_mask(num_frames, x.shape[2])[:, None, :].to(x.dtype)
-        x = functional.gelu(encoder.conv2(x)).permute(0, 2, 1)
+        x = functional.gelu(encoder.conv2(x)).permute(0, 2, 1)[:, :length]
         x = (x + encoder.positional_embedding[:length]).to(x.dtype)
         valid = frame_mask(num_states, length)
-        frames = _Frames(x.shape[0], length, valid.flatten().nonzero()[:, 0] if uneven else None)
-        mask = valid[:, None, None, :] if uneven else None
-        x = frames.gather(x)
+        bias = torch.zeros(valid.shape, device=x.device).masked_fill(~valid, -torch.inf)
+        tail = None
+        if followed:
+            tail, counts = self._silence(num_states)
+            bias = torch.cat((bias, counts), 1)
+            # Silence is the same behind all fragments, but what adapters make of it is not.
+            tail = tail.expand(1 if mixture is None else x.shape[0], -1, -1)
+        told = bias[:, None, None, :].to(x.dtype) if uneven or followed else None
+        index = valid.flatten().nonzero()[:, 0] if uneven else None
+        frames = _Frames(x.shape[0], length, index, (0, 0) if tail is None else (tail.shape[0], tail.shape[1]))
+        x = frames.gather(x, tail)
         layers = [x]
         mixed = None if mixture is None else mixture.by_frame(frames.rows(x.device))
         for block in encoder.blocks:
-            x = self._run(_encoder_block, block, x, frames, mask, mixed)
+            x = self._run(_encoder_block, block, x, frames, told, mixed)
             layers.append(x)
-        heard = tuple(frames.scatter(layer) for layer in layers) if self.heads and mixture is None else ()
-        return Encoded(frames.scatter(_norm(encoder.ln_post, x)), num_states, mask, heard, mixture)
+        heard = tuple(frames.scatter(layer)[0] for layer in layers) if self.heads and mixture is None else ()
+        states, tail = frames.scatter(_norm(encoder.ln_post, x))
+        return Encoded(states, num_states, told, tail, heard, mixture)
+
+    def _silence(self, num_states: Tensor) -> tuple[Tensor, Tensor]:
+        """The tail before the first block, [1, K, D], and the logarithm of what each frame of it stands for, [B, K].
+
+        Each stands for the frames around it; one that comes before a fragment's end is not heard by it.
+        """
+        encoder = self.whisper.encoder
+        positions = encoder.positional_embedding
+        stands_for = len(positions) / self.tail
+        places = ((torch.arange(self.tail, device=positions.device) + 0.5) * stands_for).long()
+        # Of five frames of silence, those in the middle do not hear where it ends.
+        silence = torch.full((1, self.whisper.dims.n_mels, 5), _SILENT, device=positions.device)
+        state = functional.gelu(encoder.conv2(functional.gelu(encoder.conv1(silence))))[:, :, 1]
+        counts = torch.full((len(num_states), self.tail), math.log(stands_for), device=positions.device)
+        counts = counts.masked_fill(places < num_states[:, None], -torch.inf)
+        return (state[:, None] + positions[places]).to(state.dtype), counts
 
     def decode(self, tokens: Tensor, encoded: Encoded, cache: DecoderCache | None = None) -> Tensor:
         """Run the decoder up to its last hidden states; `logits` turns those into scores.
@@ -238,7 +282,7 @@ class DialectWhisper(nn.Module):
 
 @dataclass(frozen=True)
 class _Frames:
-    """The frames of a batch that belong to a fragment, one after the other.
+    """The frames of a batch that belong to a fragment, one after the other, and after them those of the tail.
 
     All that the encoder does to a frame by itself is done to these V frames alone, [V, D]: what pads the shorter
     fragments would cost as much as speech. Only attention, which needs to know whose frame it is, sees [B, E, D].
@@ -246,35 +290,42 @@ class _Frames:
 
     batch: int
     length: int
-    index: Tensor | None  # long [V], places in the flattened batch; None when all frames are valid
+    index: Tensor | None  # long, places in the flattened batch; None when all frames are valid
+    tail: tuple[int, int]  # how often the tail is heard, and its frames; zeros without
 
-    def gather(self, x: Tensor) -> Tensor:
-        """The valid frames of [B, E, D]."""
+    def gather(self, x: Tensor, tail: Tensor | None) -> Tensor:
+        """The valid frames of [B, E, D], and the tail's."""
         x = x.flatten(end_dim=1)
-        return x if self.index is None else x.index_select(0, self.index)
+        x = x if self.index is None else x.index_select(0, self.index)
+        return x if tail is None else torch.cat((x, tail.flatten(end_dim=1)))
 
     def rows(self, device: torch.device) -> Tensor:
-        """Long [V], the fragment of each valid frame."""
+        """Long [V], the fragment of each frame."""
         places = torch.arange(self.batch * self.length, device=device) if self.index is None else self.index
-        return places.div(self.length, rounding_mode="floor")
+        copies, frames = self.tail
+        behind = torch.arange(copies, device=device).repeat_interleave(frames)
+        return torch.cat((places.div(self.length, rounding_mode="floor"), behind))
 
-    def scatter(self, x: Tensor) -> Tensor:
-        """[V, D] back in its places, zero in between."""
+    def scatter(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """[V, D] back in its places, zero in between; and the tail."""
+        tail, behind = None, self.tail[0] * self.tail[1]
+        if behind:
+            tail, x = x[-behind:].view(*self.tail, -1), x[:-behind]
         if self.index is not None:
             x = x.new_zeros(self.batch * self.length, x.shape[1]).index_copy_(0, self.index, x)
-        return x.view(self.batch, self.length, -1)
+        return x.view(self.batch, self.length, -1), tail
 
 
 def _heads(x: Tensor, attention: MultiHeadAttention) -> Tensor:
     return x.view(*x.shape[:2], attention.n_head, -1).transpose(1, 2)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None, causal: bool = False) -> Tensor:
     if _multiplies_faster(query, key, causal):
-        mixed = _multiplied(query, key, value, mask)
+        mixed = _multiplied(query, key, value, bias)
     else:
         with _backends(query):
-            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal)
+            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias, is_causal=causal)
     return mixed.transpose(1, 2).flatten(start_dim=2)
 
 
@@ -296,11 +347,16 @@ def _multiplies_faster(query: Tensor, key: Tensor, causal: bool) -> bool:
     )
 
 
-def _multiplied(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+def _multiplied(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
     scores = query @ (key * key.shape[-1] ** -0.5).transpose(-1, -2)
-    if mask is not None:
-        scores = scores + scores.new_zeros(mask.shape).masked_fill(~mask, -torch.inf)
+    if bias is not None:
+        scores = scores + bias
     return torch.softmax(scores, -1).to(value.dtype) @ value
+
+
+def _followed(x: Tensor, tail: Tensor | None) -> Tensor:
+    """[B, E, D] and the tail behind every row, [B, E + K, D]."""
+    return x if tail is None else torch.cat((x, tail.expand(x.shape[0], -1, -1)), 1)
 
 
 def _norm(layer: nn.Module, x: Tensor) -> Tensor:
@@ -311,8 +367,13 @@ def _norm(layer: nn.Module, x: Tensor) -> Tensor:
     return functional.layer_norm(x, layer.normalized_shape, layer.weight, layer.bias, layer.eps)
 
 
-def _keys_values(attention: MultiHeadAttention, x: Tensor, mixture: Mixture | None) -> tuple[Tensor, Tensor]:
-    key, value = project(attention.key, x, mixture), project(attention.value, x, mixture)
+def _keys_values(
+    attention: MultiHeadAttention, x: Tensor, mixture: Mixture | None, tail: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    key, value = (
+        _followed(project(layer, x, mixture), None if tail is None else project(layer, tail, mixture))
+        for layer in (attention.key, attention.value)
+    )
     return _heads(key, attention), _heads(value, attention)
 
 
@@ -328,18 +389,26 @@ def _cross_attention(
 ) -> Tensor:
     attention, mixture = block.cross_attn, encoded.mixture
     query = _heads(project(attention.query, _norm(block.cross_attn_ln, x), mixture), attention)
-    return x + project(attention.out, _attend(query, *keys_values, encoded.mask), mixture)
+    return x + project(attention.out, _attend(query, *keys_values, encoded.bias), mixture)
 
 
 def _encoder_block(
-    block: ResidualAttentionBlock, x: Tensor, frames: _Frames, mask: Tensor | None, mixture: Mixture | None
+    block: ResidualAttentionBlock, x: Tensor, frames: _Frames, bias: Tensor | None, mixture: Mixture | None
 ) -> Tensor:
     attention, normed = block.attn, _norm(block.attn_ln, x)
-    query, key, value = (
-        _heads(frames.scatter(project(layer, normed, mixture)), attention)
-        for layer in (attention.query, attention.key, attention.value)
+    (query, tail), (key, tail_key), (value, tail_value) = (
+        frames.scatter(project(layer, normed, mixture)) for layer in (attention.query, attention.key, attention.value)
     )
-    x = x + project(attention.out, frames.gather(_attend(query, key, value, mask)), mixture)
+    mixed = _attend(
+        _heads(query, attention),
+        _heads(_followed(key, tail_key), attention),
+        _heads(_followed(value, tail_value), attention),
+        bias,
+    )
+    if tail is not None and tail_key is not None and tail_value is not None:
+        # Silence hears itself alone.
+        tail = _attend(_heads(tail, attention), _heads(tail_key, attention), _heads(tail_value, attention))
+    x = x + project(attention.out, frames.gather(mixed, tail), mixture)
     return x + _mlp(block, _norm(block.mlp_ln, x), mixture)
 
 
@@ -348,7 +417,7 @@ def _decoder_block(block: ResidualAttentionBlock, x: Tensor, encoded: Encoded) -
     query = _heads(project(attention.query, normed, mixture), attention)
     mixed = _attend(query, *_keys_values(attention, normed, mixture), causal=True)
     x = x + project(attention.out, mixed, mixture)
-    x = _cross_attention(block, x, _keys_values(block.cross_attn, encoded.states, mixture), encoded)
+    x = _cross_attention(block, x, _keys_values(block.cross_attn, encoded.states, mixture, encoded.tail), encoded)
     return x + _mlp(block, _norm(block.mlp_ln, x), mixture)
 
 
@@ -364,7 +433,7 @@ def _cached_decoder_block(
     else:
         cache.past.append((key, value))
     if index == len(cache.audio):
-        cache.audio.append(_keys_values(block.cross_attn, encoded.states, mixture))
+        cache.audio.append(_keys_values(block.cross_attn, encoded.states, mixture, encoded.tail))
     query = _heads(project(attention.query, normed, mixture), attention)
     new, known = x.shape[1], key.shape[2]
     # A single new token may attend to all that came before; among several, none sees those after it.

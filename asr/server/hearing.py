@@ -70,4 +70,4 @@ class Hearing:
     def window(self, samples: int) -> float:
         """Seconds of encoder window that so many samples take."""
         info = self._transcriber.checkpoint.info
-        return _PADDED if info.window == "padded" else max(info.shortest, samples / SAMPLE_RATE + info.margin)
+        return _PADDED if info.window == "padded" else samples / SAMPLE_RATE + info.margin

@@ -55,7 +55,7 @@ def change_own(path: Path, **entries: Any) -> None:
 
 
 def test_full_round_trip(tiny_whisper: Whisper, tmp_path: Path) -> None:
-    model = DialectWhisper(tiny_whisper, "tight", margin=0.75, shortest=1.5)
+    model = DialectWhisper(tiny_whisper, "tight", margin=0.75, tail=60)
     model.whisper.alignment_heads = torch.tensor([[True, False], [False, True]]).to_sparse()
     info = CheckpointInfo(
         base_model="tiny-random",
@@ -67,9 +67,9 @@ def test_full_round_trip(tiny_whisper: Whisper, tmp_path: Path) -> None:
     )
     save_checkpoint(model, info, tmp_path / "runs" / "best.pt")
     loaded = load_checkpoint(tmp_path / "runs" / "best.pt")
-    assert loaded.info == replace(info, window="tight", margin=0.75, shortest=1.5, alignment_heads=[[0, 0], [1, 1]])
+    assert loaded.info == replace(info, window="tight", margin=0.75, tail=60, alignment_heads=[[0, 0], [1, 1]])
     read = loaded.model
-    assert (read.window, read.margin, read.shortest, read.training) == ("tight", 0.75, 1.5, False)
+    assert (read.window, read.margin, read.tail, read.training) == ("tight", 0.75, 60, False)
     assert loaded.model.whisper.dims == tiny_whisper.dims
     heads = loaded.model.whisper.alignment_heads
     assert heads.is_sparse and heads.indices().T.tolist() == [[0, 0], [1, 1]]
@@ -264,6 +264,12 @@ def test_a_newer_format(tiny_checkpoint: Path) -> None:
 def test_an_older_format_than_there_ever_was(tiny_checkpoint: Path, version: int) -> None:
     change_own(tiny_checkpoint, format_version=version)
     with pytest.raises(CheckpointError, match=rf"has checkpoint format {version}, which no version of this package"):
+        load_checkpoint(tiny_checkpoint)
+
+
+def test_a_window_that_is_no_longer_made(tiny_checkpoint: Path) -> None:
+    change_own(tiny_checkpoint, shortest=4.0)
+    with pytest.raises(CheckpointError, match=r"was taught windows that last 4 s at least, .*; train it again"):
         load_checkpoint(tiny_checkpoint)
 
 

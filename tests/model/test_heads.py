@@ -53,7 +53,7 @@ def test_pooling_is_what_a_loop_over_frames_gives() -> None:
     spread = sum(s * (frame - mean).square() for s, frame in zip(share, frames, strict=True))
     # Of 7 frames the last 30 % are 3, rounded up.
     expected = [mean, spread.clamp_min(1e-6).sqrt(), sum(frames[4:]) / 3]
-    heard = Encoded(layers[-1], torch.tensor([7]), None, tuple(layers))
+    heard = Encoded(layers[-1], torch.tensor([7]), None, layers=tuple(layers))
     found = head.pooled(heard.normal, torch.tensor([7]), unheard(1))[0]
     assert torch.allclose(found[: 3 * WIDTH], torch.cat(expected), atol=1e-4)
 

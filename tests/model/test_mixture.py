@@ -18,9 +18,9 @@ SHARES = ({0: 1.0}, {1: 1.0}, {0: 0.25, 1: 0.5, 2: 0.125}, {})
 FRAMES = (60, 41, 60, 23)
 
 
-@pytest.fixture
-def model(tiny_whisper: Whisper) -> DialectWhisper:
-    return DialectWhisper(tiny_whisper).eval()
+@pytest.fixture(params=[0, 60], ids=["no-tail", "tail"])
+def model(tiny_whisper: Whisper, request: pytest.FixtureRequest) -> DialectWhisper:
+    return DialectWhisper(tiny_whisper, "tight", tail=request.param).eval()
 
 
 def update(model: DialectWhisper, seed: int, rank: int, prefix: str = "") -> dict[str, LowRank]:

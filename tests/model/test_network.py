@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
-from whisper.model import Whisper
+from whisper.model import MultiHeadAttention, Whisper
 
 from asr.model import network
 from asr.model.features import MAX_SAMPLES
@@ -18,9 +18,9 @@ from asr.model.network import DecoderCache, DialectWhisper
 FRAMES = (301, 40, 167, 1, 300)
 
 
-@pytest.fixture
-def tight(tiny_whisper: Whisper) -> DialectWhisper:
-    return DialectWhisper(tiny_whisper, window="tight", margin=0.25)
+@pytest.fixture(params=[0, 60], ids=["no-tail", "tail"])
+def tight(tiny_whisper: Whisper, request: pytest.FixtureRequest) -> DialectWhisper:
+    return DialectWhisper(tiny_whisper, window="tight", margin=0.25, tail=request.param)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -51,7 +51,8 @@ def test_a_padded_window_is_stock_whisper(tiny_whisper: Whisper) -> None:
     mel, tokens = random(2, 80, 3000), token_batch(2, 9)
     encoded = model.encode(mel, torch.tensor([3000, 3000]))
     expected = tiny_whisper.encoder(mel)
-    assert expected.std() > 0.5 and encoded.mask is None and encoded.num_frames.tolist() == [1500, 1500]
+    assert expected.std() > 0.5 and encoded.num_frames.tolist() == [1500, 1500]
+    assert encoded.bias is None and encoded.tail is None
     torch.testing.assert_close(encoded.states, expected, rtol=0, atol=1e-5)
     logits = model.logits(model.decode(tokens, encoded))
     assert logits.dtype == torch.float32
@@ -80,7 +81,7 @@ def test_a_fragment_sounds_the_same_alone_and_in_a_batch(tight: DialectWhisper) 
     hidden = tight.decode(tokens, encoded)
     for row, frames in enumerate(FRAMES):
         alone = tight.encode(mel[row : row + 1, :, :frames], num_frames[row : row + 1])
-        assert alone.mask is None
+        assert (alone.bias is None) == (alone.tail is None) == (tight.tail == 0)
         states = encoded.states[row, : alone.states.shape[1]]
         torch.testing.assert_close(states, alone.states[0], rtol=0, atol=1e-5)
         assert not encoded.states[row, alone.states.shape[1] :].any()
@@ -137,8 +138,88 @@ def test_chosen_rows_of_a_batch(tight: DialectWhisper) -> None:
     assert chosen.num_frames.tolist() == [150, 20]
     expected = tight.decode(tokens, encoded)[rows]
     torch.testing.assert_close(tight.decode(tokens[rows], chosen), expected, rtol=0, atol=1e-5)
-    unmasked = tight.encode(mel[:2], torch.tensor([301, 301]))
-    assert unmasked.select([1]).mask is None
+    if not tight.tail:
+        assert tight.encode(mel[:2], torch.tensor([301, 301])).select([1]).bias is None
+
+
+# ----------------------------------------------------------------------------------------------------------------- tail
+
+
+def quiet_states(whisper: Whisper) -> Tensor:
+    """What the convolutions make of silence in all of 30 s, [1500, D], without what they hear of its ends."""
+    silence = torch.full((1, 80, 3000 + 16), network._SILENT)
+    x = functional.gelu(whisper.encoder.conv2(functional.gelu(whisper.encoder.conv1(silence))))
+    return x[0, :, 4:-4].T + whisper.encoder.positional_embedding
+
+
+def heard_with_silence_in_full(whisper: Whisper, mel: Tensor, tail: int, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """The brute-force twin: one fragment [1, F, T], every frame of silence as often as it counts, and a mask."""
+    encoder, decoder = whisper.encoder, whisper.decoder
+    length, each = (mel.shape[2] + 1) // 2, 1500 // tail
+    places = torch.arange(each // 2, 1500, each)
+    around = torch.full((1, 80, 3000), network._SILENT)
+    around[:, :, : mel.shape[2]] = mel
+    own = functional.gelu(encoder.conv2(functional.gelu(encoder.conv1(around))))[0].T
+    own = (own + encoder.positional_embedding)[:length]
+    x = torch.cat((own, quiet_states(whisper)[places].repeat_interleave(each, 0)))[None]
+    is_own = torch.arange(x.shape[1]) < length
+    after = torch.cat((torch.zeros(length, dtype=torch.bool), (places >= length).repeat_interleave(each)))
+    # The fragment hears itself and the silence after it; silence hears all silence.
+    allowed = torch.where(is_own[:, None], is_own | after, ~is_own[None])
+
+    def attend(attention: MultiHeadAttention, x: Tensor, other: Tensor, mask: Tensor) -> Tensor:
+        query, key, value = attention.query(x), attention.key(other), attention.value(other)
+        query, key, value = (one.unflatten(2, (attention.n_head, -1)).transpose(1, 2) for one in (query, key, value))
+        scores = (query @ key.transpose(2, 3) / query.shape[3] ** 0.5).masked_fill(~mask, -torch.inf)
+        return attention.out((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))
+
+    for block in encoder.blocks:
+        normed = block.attn_ln(x)
+        x = x + attend(block.attn, normed, normed, allowed)
+        x = x + block.mlp(block.mlp_ln(x))
+    states = encoder.ln_post(x)
+    causal = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool).tril()
+    y = decoder.token_embedding(tokens) + decoder.positional_embedding[: tokens.shape[1]]
+    for block in decoder.blocks:
+        normed = block.attn_ln(y)
+        y = y + attend(block.attn, normed, normed, causal)
+        y = y + attend(block.cross_attn, block.cross_attn_ln(y), states, is_own | after)
+        y = y + block.mlp(block.mlp_ln(y))
+    return states[:, :length], decoder.ln(y)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("tail", [60, 100, 1500])
+def test_a_tail_is_as_much_silence_as_follows(tail: int, tiny_whisper: Whisper) -> None:
+    model = DialectWhisper(tiny_whisper, window="tight", tail=tail)
+    mel, num_frames = mixed_batch()
+    tokens = token_batch(len(FRAMES), 6)
+    encoded = model.encode(mel, num_frames)
+    hidden = model.decode(tokens, encoded)
+    assert encoded.tail is not None and encoded.tail.shape == (1, tail, tiny_whisper.dims.n_audio_state)
+    without = DialectWhisper(copy.deepcopy(tiny_whisper), window="tight").encode(mel, num_frames)
+    for row, frames in enumerate(FRAMES):
+        one = slice(row, row + 1)
+        states, expected = heard_with_silence_in_full(tiny_whisper, mel[one, :, :frames], tail, tokens[one])
+        torch.testing.assert_close(encoded.states[one, : states.shape[1]], states, rtol=0, atol=2e-5)
+        torch.testing.assert_close(hidden[one], expected, rtol=0, atol=5e-5)
+        assert (without.states[one, : states.shape[1]] - states).abs().max() > 0.01
+
+
+@torch.no_grad()
+def test_what_fills_the_window_has_no_tail(tiny_whisper: Whisper) -> None:
+    model = DialectWhisper(tiny_whisper, window="tight", tail=60)
+    mel, tokens = random(2, 80, 3000), token_batch(2, 9)
+    encoded = model.encode(mel, torch.tensor([3000, 3000]))
+    # But for its last frame, behind which stock Whisper hears zeros, it is stock Whisper's.
+    expected = tiny_whisper.encoder(mel)
+    assert functional.cosine_similarity(encoded.states, expected, dim=-1).min() > 0.99
+    assert encoded.bias is not None and encoded.bias[..., 1500:].isneginf().all()
+    assert model.decode(tokens, encoded).isfinite().all()
+    model.window = "padded"
+    padded = model.encode(mel, torch.tensor([3000, 3000]))
+    assert padded.tail is None
+    torch.testing.assert_close(padded.states, expected, rtol=0, atol=1e-5)
 
 
 # --------------------------------------------------------------------------------------------------------------- limits
@@ -159,8 +240,6 @@ def test_windows(tiny_whisper: Whisper, tight: DialectWhisper) -> None:
     assert tight.window_samples(num_samples).tolist() == [20000, MAX_SAMPLES, MAX_SAMPLES]
     margin = torch.tensor([100, 0, 0])
     assert tight.window_samples(num_samples, margin).tolist() == [16100, MAX_SAMPLES - 1, MAX_SAMPLES]
-    longer = DialectWhisper(copy.deepcopy(tiny_whisper), "tight", 0.25, shortest=1.5)
-    assert longer.window_samples(torch.tensor([1, 19999, 20001])).tolist() == [24000, 24000, 24001]
     padded = DialectWhisper(tiny_whisper)
     assert padded.window_samples(num_samples).tolist() == [MAX_SAMPLES] * 3
     audio, lengths = random(2, 16000), torch.tensor([16000, 8000])
@@ -232,7 +311,7 @@ def test_a_copy_while_training_goes_on(tight: DialectWhisper) -> None:
     tight.whisper.alignment_heads = heads.to_sparse()
     hear(tight, mel, num_frames, tokens).square().mean().backward()
     twin = copy.deepcopy(tight)
-    assert (twin.window, twin.margin, twin.shortest) == ("tight", 0.25, 0.0)
+    assert (twin.window, twin.margin, twin.tail) == ("tight", 0.25, tight.tail)
     assert torch.equal(twin.whisper.alignment_heads.to_dense(), heads)
     before = hear(twin, mel, num_frames, tokens)
     torch.optim.SGD(tight.parameters(), lr=1.0).step()
@@ -269,23 +348,25 @@ def test_half_precision_decodes_what_it_encoded(tight: DialectWhisper) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_attention_on_a_gpu_is_not_planned_for_every_length() -> None:
     query, key, value = (random(2, 8, 41, 64, seed=seed).cuda().bfloat16().requires_grad_() for seed in range(3))
-    mask = (torch.arange(41) < torch.tensor([[41], [30]]))[:, None, None].cuda()
+    bias = torch.zeros(2, 1, 1, 41, dtype=torch.bfloat16).cuda()
+    bias[1, ..., 30:] = -torch.inf
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
-        network._attend(query, key, value, mask).sum().backward()
+        network._attend(query, key, value, bias).sum().backward()
         network._attend(query, key, value, causal=True).sum().backward()
     names = [event.key for event in seen.key_averages() if "attention" in event.key]
     assert names and not any("cudnn" in name for name in names)
 
 
 def test_attention_as_matrices_is_attention() -> None:
-    """What a CPU learns with in bf16, against torch's own, forward and backward, with frames that are not there."""
+    """What a CPU learns with in bf16, against torch's own, forward and backward; some frames are not there, others count more."""
     torch.manual_seed(0)
-    mask = (torch.arange(7)[None, :] < torch.tensor([7, 3])[:, None])[:, None, None, :]
+    bias = torch.full((2, 1, 1, 7), 3.2)
+    bias[0, ..., :4], bias[1, ..., 3:] = 0, -torch.inf
     pairs = []
     for attend in (network._multiplied, lambda q, k, v, m: functional.scaled_dot_product_attention(q, k, v, m)):
         generator = torch.Generator().manual_seed(1)
         inputs = [torch.randn(2, 4, size, 8, generator=generator).requires_grad_() for size in (5, 7, 7)]
-        mixed = attend(*inputs, mask)
+        mixed = attend(*inputs, bias)
         mixed.square().sum().backward()
         pairs.append([mixed, *(tensor.grad for tensor in inputs)])
     for one, two in zip(*pairs, strict=True):

@@ -237,8 +237,13 @@ class CTranslate2Engine:
 
     def _view(self, encoded: Encoded) -> object:
         states = encoded.states
-        if encoded.mask is not None:
+        if (encoded.num_frames != states.shape[1]).any():
             raise ValueError("fragments of a batch must have one length")
+        if encoded.tail is not None and encoded.bias is not None:
+            # Its attention weighs all frames alike: one that stands for many is there as many times.
+            counts = encoded.bias[0, 0, 0, states.shape[1] :].exp().round().long()
+            tail = encoded.tail.repeat_interleave(counts, 1)
+            states = torch.cat((states, tail.expand(len(states), -1, -1)), 1)
         if states.device.type == "cpu":
             return self._views.from_array(np.ascontiguousarray(states.float().numpy()))
         return self._views.from_array(states.contiguous())

@@ -39,9 +39,12 @@ def engine(folder: Path) -> CTranslate2Engine:
     return CTranslate2Engine(folder, CPU, replicas=1)
 
 
-@pytest.fixture
-def encoded(checkpoint: Checkpoint, voice: Voice) -> Encoded:
-    """Four sounds of a second, in a window of a second and a half."""
+@pytest.fixture(params=[0, 60], ids=["no-tail", "tail"])
+def encoded(
+    checkpoint: Checkpoint, voice: Voice, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Encoded:
+    """Four sounds of a second, in a window of a second and a half, and what follows it in 30 s."""
+    monkeypatch.setattr(checkpoint.model, "tail", request.param)
     audio = torch.from_numpy(np.stack([voice(1.0, number) for number in range(4)]))
     with torch.inference_mode():
         return checkpoint.model.encode(*checkpoint.model.features(audio, torch.full((4,), 24000)))
@@ -62,7 +65,8 @@ def test_it_writes_what_torch_writes(
 ) -> None:
     expected = torch_engine.decode(encoded, "fr", options, tag=tag)
     found = engine.decode(encoded, "fr", options, tag=tag)
-    assert len({one.text for one in expected}) > 1
+    # Behind a second of sound there is so much silence that random weights hear little else.
+    assert encoded.tail is not None or len({one.text for one in expected}) > 1
     for theirs, own in zip(expected, found, strict=True):
         assert (own.text, own.tokens, own.language) == (theirs.text, theirs.tokens, "fr")
         assert own.avg_logprob == pytest.approx(theirs.avg_logprob, abs=1e-3)
