@@ -358,7 +358,7 @@ def test_attention_on_a_gpu_is_not_planned_for_every_length() -> None:
 
 
 def test_attention_as_matrices_is_attention() -> None:
-    """What a CPU learns with in bf16, against torch's own, forward and backward; some frames are not there, others count more."""
+    """What a CPU learns with in bf16, against torch's own, forward and backward; some frames count more or not."""
     torch.manual_seed(0)
     bias = torch.full((2, 1, 1, 7), 3.2)
     bias[0, ..., :4], bias[1, ..., 3:] = 0, -torch.inf
