@@ -22,7 +22,7 @@ from asr.files import atomic_write
 from asr.inference.batches import BATCH_SECONDS, WORKERS
 from asr.intent.training import IntentOptions
 from asr.model.adapt import AdaptMode, LoraOptions
-from asr.model.network import Window
+from asr.model.network import TAIL, Window
 from asr.options import Options, build_options
 from asr.privacy.consent import ConsentCheck
 from asr.training.heads import HeadOptions
@@ -56,7 +56,7 @@ class ModelConfig:
     name: str
     window: Window = "tight"
     margin: Annotated[float, Field(ge=0)] = 0.2
-    tail: Annotated[int, Field(ge=0, le=1500)] = 100
+    tail: Annotated[int, Field(ge=0, le=1500)] = TAIL
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from asr.errors import CheckpointError
 from asr.files import atomic_write
 from asr.model.info import Checkpoint, CheckpointInfo, info_of, read_info
 from asr.model.mixture import LowRank
-from asr.model.network import DialectWhisper
+from asr.model.network import DialectWhisper, describe_window
 from asr.weights.state import weights_sha256
 
 SUFFIX = ".safetensors"
@@ -72,7 +72,7 @@ def take_out(base: Checkpoint, adapted: Checkpoint) -> Adapter:
     """
     rank = _rank(adapted.info)
     before, after = base.model.whisper, adapted.model.whisper
-    if before.dims != after.dims or base.model.window != adapted.model.window:
+    if before.dims != after.dims or base.model.window_described != adapted.model.window_described:
         raise _foreign()
     start = dict(before.named_parameters())
     linear = {f"{name}.weight": name for name, layer in before.named_modules() if isinstance(layer, nn.Linear)}
@@ -157,11 +157,12 @@ def read_adapter(path: str | Path, model: DialectWhisper, base: str) -> Adapter:
         info = read_info(json.loads(header["info"]), path)
     except (KeyError, ValueError):
         raise CheckpointError(f"{path} is damaged: its header is; take it out again with asr adapter") from None
-    if header["base_sha256"] != base or info.window != model.window:
+    window = describe_window(info.window, info.tail)
+    if header["base_sha256"] != base or window != model.window_described:
         raise CheckpointError(
-            f"the adapter {path} belongs to another base: it was trained on {_started(info)}, {info.window}, whose "
-            f"weights have the SHA-256 {header['base_sha256'][:12]}…, and those of this model, {model.window}, have "
-            f"{base[:12]}…; load the checkpoint that its training started from"
+            f"the adapter {path} belongs to another base: it was trained on {_started(info)}, {window}, whose "
+            f"weights have the SHA-256 {header['base_sha256'][:12]}…, and those of this model, "
+            f"{model.window_described}, have {base[:12]}…; load the checkpoint that its training started from"
         )
     return Adapter(_updates(tensors, model, path), base, info)
 

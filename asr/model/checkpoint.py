@@ -140,6 +140,8 @@ def _load_file(path: Path) -> tuple[DialectWhisper, CheckpointInfo]:
             raise WeightsError(f"{path} is damaged: its content does not have the checksums that it was saved with")
     except WeightsError as error:
         raise CheckpointError(f"{error}; copy or save the checkpoint again") from error
+    if weights.own is None:
+        return DialectWhisper(network), info
     model = DialectWhisper(network, info.window, info.margin, info.tail)
     model.set_heads(info.heads)
     try:

@@ -30,10 +30,11 @@ def interpolate(base: Checkpoint, adapted: Checkpoint, share: float) -> Checkpoi
         raise CheckpointError(f"the share of the adapted model must be between 0 and 1, found {share}")
     if base.model.whisper.dims != adapted.model.whisper.dims:
         raise CheckpointError("the two checkpoints are of different model sizes and cannot be interpolated")
-    if base.model.window != adapted.model.window:
+    before, after = base.model.window_described, adapted.model.window_described
+    if before != after:
         raise CheckpointError(
-            f"the base runs {base.model.window} and the adapted model {adapted.model.window}; interpolate with the "
-            "base that was taught the same window"
+            f"the base runs {before} and the adapted model {after}; interpolate with the base that was taught the same "
+            "window"
         )
     model = copy.deepcopy(adapted.model)
     with torch.no_grad():

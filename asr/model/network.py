@@ -33,11 +33,19 @@ Window = Literal["padded", "tight"]
 # meets; of batches of speech hardly two have the same.
 _ANY_LENGTH = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
+# Frames that stand for the silence behind a tight window.
+TAIL = 100
+
 # What silence is in Whisper's features: eight decades under a loudest frame of 10 ** 1.2, which is usual in speech.
 _SILENT = -0.7
 
 # Encoder frames up to which attention on a CPU in bf16 is learnt as matrices: ten seconds.
 _SHORT = 512
+
+
+def describe_window(window: Window, tail: int) -> str:
+    """A window in words; models go together only where it is the same."""
+    return f"tight with {tail} frames of silence behind" if window == "tight" and tail else window
 
 
 @dataclass(frozen=True)
@@ -123,7 +131,7 @@ class DialectWhisper(nn.Module):
         heads: What is told beside the text, by name; none at first (`set_heads`).
     """
 
-    def __init__(self, whisper: Whisper, window: Window = "padded", margin: float = 0.5, tail: int = 0) -> None:
+    def __init__(self, whisper: Whisper, window: Window = "padded", margin: float = 0.5, tail: int = TAIL) -> None:
         super().__init__()
         self.heads = nn.ModuleDict()
         # openai keeps the heads for word times in a sparse buffer, which DDP cannot broadcast; as a plain attribute
@@ -136,6 +144,11 @@ class DialectWhisper(nn.Module):
         self.margin = margin
         self.tail = tail
         self.gradient_checkpointing = False
+
+    @property
+    def window_described(self) -> str:
+        """See `describe_window`."""
+        return describe_window(self.window, self.tail)
 
     @property
     def device(self) -> torch.device:

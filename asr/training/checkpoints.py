@@ -25,7 +25,7 @@ from asr.model.checkpoint import CheckpointInfo, save_checkpoint, write_torch
 from asr.training.task import TranscriptionTask
 
 STATE = "last.state"
-STATE_VERSION = 6
+STATE_VERSION = 7
 _VERSION_ENTRY = "state_version"
 # How a training ends that was asked to and has saved its state: "temporary failure, try again" (sysexits.h).
 STOPPED = 75

@@ -83,7 +83,7 @@ def test_it_is_what_peft_learnt(base: Checkpoint, model: DialectWhisper, path: P
         assert expected.norm() > 0.05 * module.base_layer.weight.norm()
         assert adapter.updates[name].rank == 3
     assert adapter.changes_encoder
-    assert adapter.info == replace(INFO, alignment_heads=adapter.info.alignment_heads)
+    assert adapter.info == replace(INFO, tail=model.tail, alignment_heads=adapter.info.alignment_heads)
 
 
 def test_of_a_checkpoint_that_was_interpolated_since_it_is_the_share(
@@ -157,7 +157,7 @@ def test_another_base_is_refused(base: Checkpoint, path: Path) -> None:
 
 def test_another_window_is_refused(base: Checkpoint, path: Path) -> None:
     base.model.window = "tight"
-    assert "this model, tight," in refused(base, path)
+    assert "this model, tight with 100 frames of silence behind, have" in refused(base, path)
 
 
 def test_what_is_no_adapter_is_refused(base: Checkpoint, path: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
