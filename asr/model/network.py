@@ -8,7 +8,6 @@ D width.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -55,9 +54,8 @@ class Encoded:
     Attributes:
         states: Float [B, E, D], after the final layer norm; zero after each fragment's end, as the layers are.
         num_frames: Long [B], encoder frames that belong to each fragment.
-        bias: Float [B, 1, 1, E + K], added to the scores of attention: 0 for a fragment's own frames, the logarithm of
-            how many frames each one of the tail stands for, and minus infinity for what may not be attended to; None
-            when there is nothing to add.
+        bias: Float [B, 1, 1, E + K], added to the decoder's scores of attention: minus infinity for what comes after a
+            fragment's end, and for what comes before it in the tail; 0 for the others. None when all may be heard.
         tail: Float [1, K, D], the states of the silence that follows, one for all fragments, or [B, K, D], where
             each takes other adapters; None without.
         layers: What the heads hear: the convolutions' output and every block's, float [B, E, D]; none without heads,
@@ -124,8 +122,9 @@ class DialectWhisper(nn.Module):
             the fragment's own length plus a margin of silence.
         margin: Seconds of silence after the fragment in a tight window at inference.
         tail: Frames of silence, spread evenly over the 30 s, that stand for all silent frames behind a tight window;
-            0 for none. Whisper knows the end of speech by the silence that follows, and mishears without. Silence
-            does not hear the fragment, so it is heard once for all of a batch.
+            0 for none. Whisper knows the end of speech by the silence that follows, and mishears without. In the encoder
+            each weighs as much as all that it stands for; in the decoder it is one, for CTranslate2's weighs all alike.
+            Silence does not hear the fragment, so it is heard once for all of a batch.
 
     Attributes:
         heads: What is told beside the text, by name; none at first (`set_heads`).
@@ -214,41 +213,39 @@ class DialectWhisper(nn.Module):
         x = functional.gelu(encoder.conv2(x)).permute(0, 2, 1)[:, :length]
         x = (x + encoder.positional_embedding[:length]).to(x.dtype)
         valid = frame_mask(num_states, length)
-        bias = torch.zeros(valid.shape, device=x.device).masked_fill(~valid, -torch.inf)
-        tail = None
+        tail, heard = None, valid
         if followed:
-            tail, counts = self._silence(num_states)
-            bias = torch.cat((bias, counts), 1)
+            tail, places = self._silence()
+            heard = torch.cat((valid, places >= num_states[:, None]), 1)
             # Silence is the same behind all fragments, but what adapters make of it is not.
             tail = tail.expand(1 if mixture is None else x.shape[0], -1, -1)
-        told = bias[:, None, None, :].to(x.dtype) if uneven or followed else None
+        bias = weighed = None
+        if uneven or followed:
+            bias = x.new_zeros(heard.shape).masked_fill(~heard, -torch.inf)[:, None, None, :]
+            stands_for = torch.ones(heard.shape[1], device=x.device)
+            stands_for[length:] = encoder.positional_embedding.shape[0] / max(1, self.tail)
+            weighed = bias + stands_for.log().to(x.dtype)
         index = valid.flatten().nonzero()[:, 0] if uneven else None
         frames = _Frames(x.shape[0], length, index, (0, 0) if tail is None else (tail.shape[0], tail.shape[1]))
         x = frames.gather(x, tail)
         layers = [x]
         mixed = None if mixture is None else mixture.by_frame(frames.rows(x.device))
         for block in encoder.blocks:
-            x = self._run(_encoder_block, block, x, frames, told, mixed)
+            x = self._run(_encoder_block, block, x, frames, weighed, mixed)
             layers.append(x)
-        heard = tuple(frames.scatter(layer)[0] for layer in layers) if self.heads and mixture is None else ()
         states, tail = frames.scatter(_norm(encoder.ln_post, x))
-        return Encoded(states, num_states, told, tail, heard, mixture)
+        kept = tuple(frames.scatter(layer)[0] for layer in layers) if self.heads and mixture is None else ()
+        return Encoded(states, num_states, bias, tail, kept, mixture)
 
-    def _silence(self, num_states: Tensor) -> tuple[Tensor, Tensor]:
-        """The tail before the first block, [1, K, D], and the logarithm of what each frame of it stands for, [B, K].
-
-        Each stands for the frames around it; one that comes before a fragment's end is not heard by it.
-        """
+    def _silence(self) -> tuple[Tensor, Tensor]:
+        """The tail before the first block, [1, K, D], and the places of its frames in the 30 s, [K]."""
         encoder = self.whisper.encoder
         positions = encoder.positional_embedding
-        stands_for = len(positions) / self.tail
-        places = ((torch.arange(self.tail, device=positions.device) + 0.5) * stands_for).long()
+        places = ((torch.arange(self.tail, device=positions.device) + 0.5) * (len(positions) / self.tail)).long()
         # Of five frames of silence, those in the middle do not hear where it ends.
         silence = torch.full((1, self.whisper.dims.n_mels, 5), _SILENT, device=positions.device)
         state = functional.gelu(encoder.conv2(functional.gelu(encoder.conv1(silence))))[:, :, 1]
-        counts = torch.full((len(num_states), self.tail), math.log(stands_for), device=positions.device)
-        counts = counts.masked_fill(places < num_states[:, None], -torch.inf)
-        return (state[:, None] + positions[places]).to(state.dtype), counts
+        return (state[:, None] + positions[places]).to(state.dtype), places
 
     def decode(self, tokens: Tensor, encoded: Encoded, cache: DecoderCache | None = None) -> Tensor:
         """Run the decoder up to its last hidden states; `logits` turns those into scores.

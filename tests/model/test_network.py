@@ -178,12 +178,14 @@ def heard_with_silence_in_full(whisper: Whisper, mel: Tensor, tail: int, tokens:
         x = x + attend(block.attn, normed, normed, allowed)
         x = x + block.mlp(block.mlp_ln(x))
     states = encoder.ln_post(x)
+    # The decoder is told each once.
+    told = (is_own | after) & (is_own | ((torch.arange(x.shape[1]) - length) % each == 0))
     causal = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool).tril()
     y = decoder.token_embedding(tokens) + decoder.positional_embedding[: tokens.shape[1]]
     for block in decoder.blocks:
         normed = block.attn_ln(y)
         y = y + attend(block.attn, normed, normed, causal)
-        y = y + attend(block.cross_attn, block.cross_attn_ln(y), states, is_own | after)
+        y = y + attend(block.cross_attn, block.cross_attn_ln(y), states, told)
         y = y + block.mlp(block.mlp_ln(y))
     return states[:, :length], decoder.ln(y)
 

@@ -240,9 +240,7 @@ class CTranslate2Engine:
         if (encoded.num_frames != states.shape[1]).any():
             raise ValueError("fragments of a batch must have one length")
         if encoded.tail is not None and encoded.bias is not None:
-            # Its attention weighs all frames alike: one that stands for many is there as many times.
-            counts = encoded.bias[0, 0, 0, states.shape[1] :].exp().round().long()
-            tail = encoded.tail.repeat_interleave(counts, 1)
+            tail = encoded.tail[:, encoded.bias[0, 0, 0, states.shape[1] :] == 0]
             states = torch.cat((states, tail.expand(len(states), -1, -1)), 1)
         if states.device.type == "cpu":
             return self._views.from_array(np.ascontiguousarray(states.float().numpy()))
