@@ -123,7 +123,7 @@ class DialectWhisper(nn.Module):
         margin: Seconds of silence after the fragment in a tight window at inference.
         tail: Frames of silence, spread evenly over the 30 s, that stand for all silent frames behind a tight window;
             0 for none. Whisper knows the end of speech by the silence that follows, and mishears without. In the encoder
-            each weighs as much as all that it stands for; in the decoder it is one, for CTranslate2's weighs all alike.
+            each weighs as much as all that it stands for; in the decoder it is one: CTranslate2's cannot weigh.
             Silence does not hear the fragment, so it is heard once for all of a batch.
 
     Attributes:
