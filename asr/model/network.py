@@ -122,9 +122,9 @@ class DialectWhisper(nn.Module):
             the fragment's own length plus a margin of silence.
         margin: Seconds of silence after the fragment in a tight window at inference.
         tail: Frames of silence, spread evenly over the 30 s, that stand for all silent frames behind a tight window;
-            0 for none. Whisper knows the end of speech by the silence that follows, and mishears without. In the encoder
-            each weighs as much as all that it stands for; in the decoder it is one: CTranslate2's cannot weigh.
-            Silence does not hear the fragment, so it is heard once for all of a batch.
+            0 for none. Whisper knows the end of speech by the silence that follows, and mishears without. Each weighs in
+            the encoder as much as all that it stands for; in the decoder it is one: CTranslate2's cannot weigh. Silence
+            does not hear the fragment, so it is heard once for all of a batch.
 
     Attributes:
         heads: What is told beside the text, by name; none at first (`set_heads`).
@@ -215,7 +215,7 @@ class DialectWhisper(nn.Module):
         valid = frame_mask(num_states, length)
         tail, heard = None, valid
         if followed:
-            tail, places = self._silence()
+            places, tail = self._silence()
             heard = torch.cat((valid, places >= num_states[:, None]), 1)
             # Silence is the same behind all fragments, but what adapters make of it is not.
             tail = tail.expand(1 if mixture is None else x.shape[0], -1, -1)
@@ -238,14 +238,14 @@ class DialectWhisper(nn.Module):
         return Encoded(states, num_states, bias, tail, kept, mixture)
 
     def _silence(self) -> tuple[Tensor, Tensor]:
-        """The tail before the first block, [1, K, D], and the places of its frames in the 30 s, [K]."""
+        """The places of the tail's frames in the 30 s, long [K], and what they are before the first block, [1, K, D]."""
         encoder = self.whisper.encoder
         positions = encoder.positional_embedding
         places = ((torch.arange(self.tail, device=positions.device) + 0.5) * (len(positions) / self.tail)).long()
         # Of five frames of silence, those in the middle do not hear where it ends.
         silence = torch.full((1, self.whisper.dims.n_mels, 5), _SILENT, device=positions.device)
         state = functional.gelu(encoder.conv2(functional.gelu(encoder.conv1(silence))))[:, :, 1]
-        return (state[:, None] + positions[places]).to(state.dtype), places
+        return places, (state[:, None] + positions[places]).to(state.dtype)
 
     def decode(self, tokens: Tensor, encoded: Encoded, cache: DecoderCache | None = None) -> Tensor:
         """Run the decoder up to its last hidden states; `logits` turns those into scores.
