@@ -122,9 +122,9 @@ class DialectWhisper(nn.Module):
             the fragment's own length plus a margin of silence.
         margin: Seconds of silence after the fragment in a tight window at inference.
         tail: Frames of silence, spread evenly over the 30 s, that stand for all silent frames behind a tight window;
-            0 for none. Whisper knows the end of speech by the silence that follows, and mishears without. Each weighs in
-            the encoder as much as all that it stands for; in the decoder it is one: CTranslate2's cannot weigh. Silence
-            does not hear the fragment, so it is heard once for all of a batch.
+            0 for none. Whisper knows the end of speech by the silence that follows, and mishears without. In the
+            encoder each weighs as much as all that it stands for; in the decoder it is one, because CTranslate2's
+            cannot weigh. Silence does not hear the fragment, so it is heard once for all of a batch.
 
     Attributes:
         heads: What is told beside the text, by name; none at first (`set_heads`).
@@ -238,7 +238,7 @@ class DialectWhisper(nn.Module):
         return Encoded(states, num_states, bias, tail, kept, mixture)
 
     def _silence(self) -> tuple[Tensor, Tensor]:
-        """The places of the tail's frames in the 30 s, long [K], and what they are before the first block, [1, K, D]."""
+        """The places of the tail's frames in the 30 s, long [K], and the frames before the first block, [1, K, D]."""
         encoder = self.whisper.encoder
         positions = encoder.positional_embedding
         places = ((torch.arange(self.tail, device=positions.device) + 0.5) * (len(positions) / self.tail)).long()
