@@ -63,7 +63,10 @@ def by_hand(model: DialectWhisper, batch: Batch, smoothing: float) -> float:
     for row, length in enumerate(batch.num_samples.tolist()):
         window = torch.tensor([length + int(batch.margin[row])])
         encoded = model.encode(*model.features(batch.audio[row : row + 1, :length], window))
-        scores = model.whisper.decoder(batch.tokens[row : row + 1], encoded.states)[0]
+        assert encoded.tail is not None and encoded.bias is not None
+        follows = encoded.bias[0, 0, 0, encoded.states.shape[1] :] == 0
+        states = torch.cat((encoded.states, encoded.tail[:, follows]), 1)
+        scores = model.whisper.decoder(batch.tokens[row : row + 1], states)[0]
         logs = scores.double() - scores.double().logsumexp(dim=-1, keepdim=True)
         for position, target in enumerate(batch.targets[row].tolist()):
             if target != IGNORED:
