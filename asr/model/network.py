@@ -8,6 +8,7 @@ D width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -222,9 +223,9 @@ class DialectWhisper(nn.Module):
         bias = weighed = None
         if uneven or followed:
             bias = x.new_zeros(heard.shape).masked_fill(~heard, -torch.inf)[:, None, None, :]
-            stands_for = torch.ones(heard.shape[1], device=x.device)
-            stands_for[length:] = encoder.positional_embedding.shape[0] / max(1, self.tail)
-            weighed = bias + stands_for.log().to(x.dtype)
+            weighed = bias.clone()
+            if followed:
+                weighed[..., length:] += math.log(encoder.positional_embedding.shape[0] / self.tail)
         index = valid.flatten().nonzero()[:, 0] if uneven else None
         frames = _Frames(x.shape[0], length, index, (0, 0) if tail is None else (tail.shape[0], tail.shape[1]))
         x = frames.gather(x, tail)
