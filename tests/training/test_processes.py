@@ -433,7 +433,8 @@ def test_gradients_are_those_of_the_joined_batch(
         assert one.keys() == other.keys()
         assert one["adversary.layers.0.weight"].any() and one["model.whisper.decoder.ln.weight"].any()
         for name, gradient in one.items():
-            atol = 1e-6 + 1e-4 * float(gradient.abs().max())
+            # The convolutions learn from the silence that each process hears, and sums over its frames round otherwise.
+            atol = 1e-4 * float(gradient.abs().max()) if ".conv" in name else 1e-6
             torch.testing.assert_close(other[name], gradient, atol=atol, rtol=1e-3, msg=lambda m, name=name: name + m)
     told = [[row for row in log(tmp_path / name / "run") if "train/loss" in row] for name in ("alone", "two")]
     assert len(told[0]) == 2
