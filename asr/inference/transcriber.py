@@ -135,6 +135,9 @@ class Transcriber:
         self.engine: Engine = open_engine(checkpoint, engine, device, replicas=replicas, threads=threads)
         self.checkpoint = Checkpoint(self.engine.model, self.engine.info)
         self._model = self.engine.model
+        # The same behind all that will be heard.
+        with torch.inference_mode(), self.engine.hearing():
+            self._silence = self._model.silence()
         self._batches = count(1)
         if not self.engine.steered and (self.options.temperature or (self.lexicon is not None and self.options.bias)):
             raise ConfigError(
@@ -336,7 +339,7 @@ class Transcriber:
         try:
             with torch.inference_mode(), self.engine.hearing():
                 features = self._features(clips)
-                encoded = self._model.encode(*features)
+                encoded = self._model.encode(*features, silence=self._silence)
                 languages = self._languages(clips, encoded)
                 told = self._ask_heads(clips, encoded, languages)
                 taken = self._adapters(clips, told)
@@ -509,7 +512,7 @@ class Transcriber:
         return replace(encoded, states=states, tail=tail, mixture=mixture)
 
     def _encode(self, clips: list[Clip]) -> Encoded:
-        return self._model.encode(*self._features(clips))
+        return self._model.encode(*self._features(clips), silence=self._silence)
 
     def _features(self, clips: list[Clip]) -> tuple[Tensor, Tensor]:
         lengths = [len(clip.samples) for clip in clips]

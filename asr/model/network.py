@@ -49,6 +49,23 @@ def describe_window(window: Window, tail: int) -> str:
 
 
 @dataclass(frozen=True)
+class Silence:
+    """The tail as the encoder hears it. It does not hear the fragments, and so is the same behind all of them.
+
+    Attributes:
+        places: Long [K], each frame's place in the 30 s.
+        keys_values: What fragments attend to, of every block, each float [1, K, D].
+        states: Float [1, K, D], after the final layer norm.
+
+    Where adapters were mixed in, which differ between fragments, B stands in the place of 1.
+    """
+
+    places: Tensor
+    keys_values: tuple[tuple[Tensor, Tensor], ...]
+    states: Tensor
+
+
+@dataclass(frozen=True)
 class Encoded:
     """What the encoder made of a batch.
 
@@ -180,13 +197,16 @@ class DialectWhisper(nn.Module):
         behind = round(self.margin * SAMPLE_RATE) if margin is None else margin
         return (num_samples + behind).clamp(max=MAX_SAMPLES)
 
-    def encode(self, mel: Tensor, num_frames: Tensor, mixture: Mixture | None = None) -> Encoded:
+    def encode(
+        self, mel: Tensor, num_frames: Tensor, mixture: Mixture | None = None, silence: Silence | None = None
+    ) -> Encoded:
         """Run the encoder; a fragment's output is the same alone and in any batch.
 
         Args:
             mel: Float [B, F, T], zero after each fragment's end.
             num_frames: Long [B], valid mel frames, at most T.
             mixture: Adapters that change what is heard, and then what is written of it.
+            silence: What `silence` has given for the same weights and mixture, to spare hearing it again.
 
         Raises:
             ValueError: If a fragment is longer than the encoder's 30 s, or empty.
@@ -201,52 +221,61 @@ class DialectWhisper(nn.Module):
             limit = encoder.positional_embedding.shape[0] / 50
             raise ValueError(f"the encoder hears at most {limit:.0f} s at once, got {length / 50:.1f} s")
         uneven = shortest != longest
-        followed = self.tail > 0 and self.window == "tight"
+        silence = self.silence(mixture) if silence is None else silence
         mel = mel[..., :longest]
-        if followed:
+        if silence is not None:
             # What is next to the fragment is silence, as it would be in 30 s; one frame further nothing hears it.
             mel = functional.pad(mel, (0, 4))
             mel = mel.masked_fill(~frame_mask(num_frames, mel.shape[2])[:, None, :], _SILENT)
         x = functional.gelu(encoder.conv1(mel))
-        if uneven and not followed:
+        if uneven and silence is None:
             # Alone, conv2 would see zeros after the fragment; the bias of conv1 must not leak in there.
             x = x * frame_mask(num_frames, x.shape[2])[:, None, :].to(x.dtype)
         x = functional.gelu(encoder.conv2(x)).permute(0, 2, 1)[:, :length]
         x = (x + encoder.positional_embedding[:length]).to(x.dtype)
         valid = frame_mask(num_states, length)
-        tail, heard = None, valid
-        if followed:
-            places, tail = self._silence()
-            heard = torch.cat((valid, places >= num_states[:, None]), 1)
-            # Silence is the same behind all fragments, but what adapters make of it is not.
-            tail = tail.expand(1 if mixture is None else x.shape[0], -1, -1)
+        heard = valid if silence is None else torch.cat((valid, silence.places >= num_states[:, None]), 1)
         bias = weighed = None
-        if uneven or followed:
-            bias = x.new_zeros(heard.shape).masked_fill(~heard, -torch.inf)[:, None, None, :]
+        if uneven or silence is not None:
+            bias = weighed = x.new_zeros(heard.shape).masked_fill(~heard, -torch.inf)[:, None, None, :]
+        if silence is not None and bias is not None:
             weighed = bias.clone()
-            if followed:
-                weighed[..., length:] += math.log(encoder.positional_embedding.shape[0] / self.tail)
+            weighed[..., length:] += math.log(encoder.positional_embedding.shape[0] / self.tail)
         index = valid.flatten().nonzero()[:, 0] if uneven else None
-        frames = _Frames(x.shape[0], length, index, (0, 0) if tail is None else (tail.shape[0], tail.shape[1]))
-        x = frames.gather(x, tail)
+        frames = _Frames(x.shape[0], length, index)
+        x = frames.gather(x)
         layers = [x]
         mixed = None if mixture is None else mixture.by_frame(frames.rows(x.device))
-        for block in encoder.blocks:
-            x = self._run(_encoder_block, block, x, frames, weighed, mixed)
+        for number, block in enumerate(encoder.blocks):
+            behind = (None, None) if silence is None else silence.keys_values[number]
+            x = self._run(_encoder_block, block, x, frames, *behind, weighed, mixed)
             layers.append(x)
-        states, tail = frames.scatter(_norm(encoder.ln_post, x))
-        kept = tuple(frames.scatter(layer)[0] for layer in layers) if self.heads and mixture is None else ()
+        states = frames.scatter(_norm(encoder.ln_post, x))
+        tail = None if silence is None else silence.states
+        kept = tuple(frames.scatter(layer) for layer in layers) if self.heads and mixture is None else ()
         return Encoded(states, num_states, bias, tail, kept, mixture)
 
-    def _silence(self) -> tuple[Tensor, Tensor]:
-        """The places of the tail's frames in the 30 s, long [K], and the frames before the first block, [1, K, D]."""
+    def silence(self, mixture: Mixture | None = None) -> Silence | None:
+        """Hear the tail; None for a window without.
+
+        Args:
+            mixture: See `encode`.
+        """
+        if self.window == "padded" or not self.tail:
+            return None
         encoder = self.whisper.encoder
         positions = encoder.positional_embedding
         places = ((torch.arange(self.tail, device=positions.device) + 0.5) * (len(positions) / self.tail)).long()
         # Of five frames of silence, those in the middle do not hear where it ends.
-        silence = torch.full((1, self.whisper.dims.n_mels, 5), _SILENT, device=positions.device)
-        state = functional.gelu(encoder.conv2(functional.gelu(encoder.conv1(silence))))[:, :, 1]
-        return places, (state[:, None] + positions[places]).to(state.dtype)
+        flat = torch.full((1, self.whisper.dims.n_mels, 5), _SILENT, device=positions.device)
+        state = functional.gelu(encoder.conv2(functional.gelu(encoder.conv1(flat))))[:, :, 1]
+        x = (state[:, None] + positions[places]).to(state.dtype)
+        x = x if mixture is None else x.expand(len(mixture.weights), -1, -1)
+        keys_values = []
+        for block in encoder.blocks:
+            x, key, value = _silent_block(block, x, mixture)
+            keys_values.append((key, value))
+        return Silence(places, tuple(keys_values), _norm(encoder.ln_post, x))
 
     def decode(self, tokens: Tensor, encoded: Encoded, cache: DecoderCache | None = None) -> Tensor:
         """Run the decoder up to its last hidden states; `logits` turns those into scores.
@@ -293,7 +322,7 @@ class DialectWhisper(nn.Module):
 
 @dataclass(frozen=True)
 class _Frames:
-    """The frames of a batch that belong to a fragment, one after the other, and after them those of the tail.
+    """The frames of a batch that belong to a fragment, one after the other.
 
     All that the encoder does to a frame by itself is done to these V frames alone, [V, D]: what pads the shorter
     fragments would cost as much as speech. Only attention, which needs to know whose frame it is, sees [B, E, D].
@@ -302,29 +331,22 @@ class _Frames:
     batch: int
     length: int
     index: Tensor | None  # long, places in the flattened batch; None when all frames are valid
-    tail: tuple[int, int]  # how often the tail is heard, and its frames; zeros without
 
-    def gather(self, x: Tensor, tail: Tensor | None) -> Tensor:
-        """The valid frames of [B, E, D], and the tail's."""
+    def gather(self, x: Tensor) -> Tensor:
+        """The valid frames of [B, E, D]."""
         x = x.flatten(end_dim=1)
-        x = x if self.index is None else x.index_select(0, self.index)
-        return x if tail is None else torch.cat((x, tail.flatten(end_dim=1)))
+        return x if self.index is None else x.index_select(0, self.index)
 
     def rows(self, device: torch.device) -> Tensor:
         """Long [V], the fragment of each frame."""
         places = torch.arange(self.batch * self.length, device=device) if self.index is None else self.index
-        copies, frames = self.tail
-        behind = torch.arange(copies, device=device).repeat_interleave(frames)
-        return torch.cat((places.div(self.length, rounding_mode="floor"), behind))
+        return places.div(self.length, rounding_mode="floor")
 
-    def scatter(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """[V, D] back in its places, zero in between; and the tail."""
-        tail, behind = None, self.tail[0] * self.tail[1]
-        if behind:
-            tail, x = x[-behind:].view(*self.tail, -1), x[:-behind]
+    def scatter(self, x: Tensor) -> Tensor:
+        """[V, D] back in its places, zero in between."""
         if self.index is not None:
             x = x.new_zeros(self.batch * self.length, x.shape[1]).index_copy_(0, self.index, x)
-        return x.view(self.batch, self.length, -1), tail
+        return x.view(self.batch, self.length, -1)
 
 
 def _heads(x: Tensor, attention: MultiHeadAttention) -> Tensor:
@@ -404,23 +426,31 @@ def _cross_attention(
 
 
 def _encoder_block(
-    block: ResidualAttentionBlock, x: Tensor, frames: _Frames, bias: Tensor | None, mixture: Mixture | None
+    block: ResidualAttentionBlock,
+    x: Tensor,
+    frames: _Frames,
+    silent_key: Tensor | None,
+    silent_value: Tensor | None,
+    bias: Tensor | None,
+    mixture: Mixture | None,
 ) -> Tensor:
     attention, normed = block.attn, _norm(block.attn_ln, x)
-    (query, tail), (key, tail_key), (value, tail_value) = (
+    query, key, value = (
         frames.scatter(project(layer, normed, mixture)) for layer in (attention.query, attention.key, attention.value)
     )
-    mixed = _attend(
-        _heads(query, attention),
-        _heads(_followed(key, tail_key), attention),
-        _heads(_followed(value, tail_value), attention),
-        bias,
-    )
-    if tail is not None and tail_key is not None and tail_value is not None:
-        # Silence hears itself alone.
-        tail = _attend(_heads(tail, attention), _heads(tail_key, attention), _heads(tail_value, attention))
-    x = x + project(attention.out, frames.gather(mixed, tail), mixture)
+    key, value = _followed(key, silent_key), _followed(value, silent_value)
+    mixed = _attend(_heads(query, attention), _heads(key, attention), _heads(value, attention), bias)
+    x = x + project(attention.out, frames.gather(mixed), mixture)
     return x + _mlp(block, _norm(block.mlp_ln, x), mixture)
+
+
+def _silent_block(block: ResidualAttentionBlock, x: Tensor, mixture: Mixture | None) -> tuple[Tensor, Tensor, Tensor]:
+    """What silence is after a block, which hears itself alone, and the keys and values that fragments attend to."""
+    attention, normed = block.attn, _norm(block.attn_ln, x)
+    query, key, value = (project(layer, normed, mixture) for layer in (attention.query, attention.key, attention.value))
+    mixed = _attend(_heads(query, attention), _heads(key, attention), _heads(value, attention))
+    x = x + project(attention.out, mixed, mixture)
+    return x + _mlp(block, _norm(block.mlp_ln, x), mixture), key, value
 
 
 def _decoder_block(block: ResidualAttentionBlock, x: Tensor, encoded: Encoded) -> Tensor:

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,8 @@ from asr.model.adapt import LoraOptions, Part, adapt
 from asr.model.adapter import read_adapter, take_out, write_adapter
 from asr.model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from asr.model.heads import HeadSpec
-from asr.model.network import DialectWhisper
+from asr.model.mixture import Mixture
+from asr.model.network import DialectWhisper, Encoded, Silence
 from asr.prosody import final_contour
 from asr.transcript import Transcript
 from asr.weights.state import weights_sha256
@@ -200,16 +202,23 @@ def test_the_base_stays_as_it_is_and_hears_once_or_twice(
     before = {name: (tensor.data_ptr(), tensor.clone()) for name, tensor in whisper.state_dict().items()}
     ours = transcriber(checkpoint, adapters, routing="given")
     passes: list[int] = []
-    encode = DialectWhisper.encode
+    silent: list[Mixture | None] = []
+    encode, silence = DialectWhisper.encode, DialectWhisper.silence
 
-    def counted(model: DialectWhisper, mel: torch.Tensor, *rest: object) -> object:
+    def counted(model: DialectWhisper, mel: torch.Tensor, *rest: Any, **named: Any) -> Encoded:
         passes.append(len(mel))
-        return encode(model, mel, *rest)  # type: ignore[arg-type]
+        return encode(model, mel, *rest, **named)
+
+    def counted_silence(model: DialectWhisper, mixture: Mixture | None = None) -> Silence | None:
+        silent.append(mixture)
+        return silence(model, mixture)
 
     monkeypatch.setattr(DialectWhisper, "encode", counted)
+    monkeypatch.setattr(DialectWhisper, "silence", counted_silence)
     hear(ours, sounds, MIXED)
-    # Four of them have an adapter.
+    # Four of them have an adapter; the silence behind the others was heard when the model was loaded.
     assert passes == ([6, 4] if parts == BOTH else [6])
+    assert [None if mixture is None else len(mixture.weights) for mixture in silent] == passes[1:]
     after = whisper.state_dict()
     assert list(after) == list(before)
     assert all(
