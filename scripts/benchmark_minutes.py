@@ -88,8 +88,12 @@ def main() -> None:
     sets = {"dialect": given.dev} | ({"standard": given.standard} if given.standard else {})
     ways = {"": False, ", as recordings": True}
     header = ["minutes", "fragments", "speakers", "steps", *(f"{name} WER %{way}" for name in sets for way in ways)]
-    rows: list[list[str]] = []
+    lines: list[str] = []
     curve: list[tuple[float, float]] = []
+
+    def tell(row: list[str]) -> None:
+        lines.append(f"| {' | '.join(row)} |")
+        print(lines[-1], flush=True)
 
     def score(checkpoint: Path | str, minutes: float, *row: int) -> None:
         transcriber = Transcriber(checkpoint)
@@ -99,9 +103,11 @@ def main() -> None:
             report = evaluate(transcriber, sets, system_name=name, as_recordings=as_recordings, **consent)
             groups = {group.group: group for group in report.targets[0].groups if group.dimension == "test_set"}
             found.append({"dialect": report.targets[0].overall} | groups)
-        rows.append([f"{minutes:.0f}", *map(str, row), *(told(groups[name]) for name in sets for groups in found)])
+        tell([f"{minutes:.0f}", *map(str, row), *(told(groups[name]) for name in sets for groups in found)])
         curve.append((minutes, 100 * (found[0]["dialect"].system.wer.value or 0.0)))
 
+    tell(header)
+    tell(["---:"] * len(header))
     score(given.model, 0, 0, 0, 0)
     for wanted in (*given.minutes, float("inf")):
         fragments = draw(everything, wanted, given.seed)
@@ -111,8 +117,6 @@ def main() -> None:
         steps = max(given.least, round(STEPS * minutes / MINUTES))
         checkpoint = train(given.output / f"{name}.jsonl", given.output / name, steps, given)
         score(checkpoint, minutes, len(fragments), len({fragment.speaker for fragment in fragments}), steps)
-    lines = [f"| {' | '.join(row)} |" for row in (header, ["---:"] * len(header), *rows)]
-    print("\n".join(lines))
     with atomic_write(given.output / "minutes.md") as handle:
         handle.write("\n".join(lines) + "\n")
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
