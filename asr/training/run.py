@@ -384,7 +384,8 @@ def train(
 
     Raises:
         TrainingStopped: A signal came; the state is saved.
-        ConfigError: Training shall end early, but nothing is measured; or there are other processes than asked for.
+        ConfigError: Training shall end early, but nothing is measured; there are other processes than asked for, or no
+            GPU where one is asked for.
         TrainingError: A loss is not finite, or the device has too little memory.
         LostProcessError: Another process of the run is gone.
         AsrError: A manifest, a recording or the disk fails.
@@ -398,6 +399,11 @@ def train(
         raise ConfigError("trainer.protect is asked of data.dev; give one, with fragments of what is protected in it")
     if (trainer.strategy, trainer.precision) == ("fsdp", "16-mixed"):
         raise ConfigError("trainer.strategy=fsdp divides no loss scale; take trainer.precision=bf16-mixed or 32-true")
+    if trainer.accelerator == "gpu" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise ConfigError(
+            "trainer.accelerator=gpu, but torch finds no GPU on this machine; train without one with "
+            "trainer.accelerator=cpu trainer.precision=32-true"
+        )
     check_processes(trainer.devices * trainer.nodes)
     # lightning sets its own level to INFO when it is imported, and advertises.
     for name in ("lightning.pytorch", "lightning.fabric"):

@@ -350,9 +350,13 @@ def test_a_metric_that_is_not_measured(run: Run, dev: Path, tmp_path: Path) -> N
     assert (tmp_path / "run" / "checkpoints" / "last.pt").exists()
 
 
-def test_what_a_run_cannot_begin_with(run: Run, corpus: Path, tmp_path: Path) -> None:
+def test_what_a_run_cannot_begin_with(run: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"fsdp divides no loss scale; take trainer\.precision=bf16-mixed"):
         run(tmp_path / "run", strategy="fsdp", precision="16-mixed")
+    with monkeypatch.context() as patch, pytest.raises(ConfigError, match=r"no GPU on this machine; train without one"):
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        patch.setattr(torch.backends.mps, "is_available", lambda: False)
+        run(tmp_path / "run", accelerator="gpu")
     with pytest.raises(ManifestError, match="no such manifest"):
         run(tmp_path / "run", train_on=tmp_path / "gone.jsonl")
     # A language that only larger vocabularies know.
