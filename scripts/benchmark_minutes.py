@@ -55,7 +55,8 @@ def train(manifest: Path, run: Path, steps: int, given: argparse.Namespace) -> P
         ]  # fmt: skip
         command += ["data.weights=[4,1]"] if given.replay else []
         command += ["without_consent_check=true"] if given.without_consent_check else []
-        subprocess.run(command, check=True)
+        # What is printed here is the table alone.
+        subprocess.run(command, check=True, stdout=sys.stderr)
     return checkpoint
 
 

@@ -66,7 +66,7 @@ class Transcriber:
 
     Args:
         checkpoint: A loaded checkpoint, or what `asr.inference.engines.open_engine` takes: a ``.pt`` file, the folder
-            of an export, or a base model's name.
+            of an export, or a base model's name. Weights of a loaded one must not change while it is in use here.
         engine: What runs it: ``torch``, ``ctranslate2`` (the folder of such an export), or ``auto``: the latter for its
             exports, the former for all else.
         device: ``cpu``, ``cuda``, ``cuda:1`` …; ``auto`` is the first GPU if there is one, and where its weights

@@ -238,9 +238,9 @@ class DialectWhisper(nn.Module):
         bias = weighed = None
         if uneven or silence is not None:
             bias = weighed = x.new_zeros(heard.shape).masked_fill(~heard, -torch.inf)[:, None, None, :]
-        if silence is not None and bias is not None:
-            weighed = bias.clone()
-            weighed[..., length:] += math.log(encoder.positional_embedding.shape[0] / self.tail)
+            if silence is not None:
+                weighed = bias.clone()
+                weighed[..., length:] += math.log(encoder.positional_embedding.shape[0] / self.tail)
         index = valid.flatten().nonzero()[:, 0] if uneven else None
         frames = _Frames(x.shape[0], length, index)
         x = frames.gather(x)
