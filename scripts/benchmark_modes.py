@@ -59,6 +59,10 @@ _SIZES = {
 }
 # The first steps make the optimiser's state and warm the allocators.
 _WARM = 2
+# Blocks of the encoder that learn in the mode `upper`, as by default.
+_UPPER = 3
+# Without a head there is nothing for `heads_only` to learn.
+_MODES = [mode for mode in get_args(AdaptMode) if mode != "heads_only"]
 _GIB = 2**30
 
 
@@ -137,14 +141,14 @@ def dims_of(size: str, encoder: int | None = None, decoder: int | None = None) -
     )
 
 
-def make_model(dims: ModelDimensions, mode: AdaptMode) -> DialectWhisper:
-    """A random model of which the mode's part learns."""
+def make_model(dims: ModelDimensions, mode: AdaptMode, learning: int = _UPPER) -> DialectWhisper:
+    """A random model of which the mode's part learns; with ``upper`` so many blocks of the encoder, if it has them."""
     torch.manual_seed(0)
     whisper = Whisper(dims)
     with torch.no_grad():
         whisper.decoder.positional_embedding.normal_(std=0.02)
     model = DialectWhisper(whisper, "tight")
-    adapt(model, mode)
+    adapt(model, mode, encoder_blocks=min(learning, dims.n_audio_layer))
     return model.train()
 
 
@@ -219,18 +223,21 @@ def measured(plan: Plan) -> Cost:
 def counted(plan: Plan) -> Count:
     """What a step of the whole model keeps and does, from models with few layers."""
     whole = dims_of(plan.size)
-    columns = zip(*(astuple(_count(plan, *layers)) for layers in ((1, 1), (2, 1), (1, 2))), strict=True)
+    upper = min(_UPPER, whole.n_audio_layer) if plan.mode == "upper" else whole.n_audio_layer
+    lower = whole.n_audio_layer - upper
+    # The smallest, and with one block more: above or below, which are alike in the other modes, and in the decoder.
+    few = (_count(plan, 1, 1, 1), _count(plan, 2, 1, 2), _count(plan, 2, 1, 1), _count(plan, 1, 2, 1))
     return Count(
         *(
-            one + (whole.n_audio_layer - 1) * (encoder - one) + (whole.n_text_layer - 1) * (decoder - one)
-            for one, encoder, decoder in columns
+            one + (upper - 1) * (above - one) + lower * (below - one) + (whole.n_text_layer - 1) * (decoder - one)
+            for one, above, below, decoder in zip(*map(astuple, few), strict=True)
         )
     )
 
 
-def _count(plan: Plan, encoder: int, decoder: int) -> Count:
+def _count(plan: Plan, encoder: int, decoder: int, learning: int) -> Count:
     """The mean over the batches that are measured."""
-    model = make_model(dims_of(plan.size, encoder, decoder), plan.mode).to(plan.device)
+    model = make_model(dims_of(plan.size, encoder, decoder), plan.mode, learning).to(plan.device)
     task = TranscriptionTask(model, OptimOptions(), None, max_steps=1)
     task._trainer = SimpleNamespace(world_size=1)  # type: ignore[assignment]
     task.log = lambda *_, **__: None  # type: ignore[method-assign]
@@ -307,7 +314,7 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("--measured", nargs="*", default=["tiny-random", "tiny", "base"], choices=_SIZES)
     parser.add_argument("--computed", nargs="*", default=["small", "medium", "large-v3-turbo", "large-v3"])
-    parser.add_argument("--modes", nargs="+", default=["full", "lora", "decoder_only"], choices=get_args(AdaptMode))
+    parser.add_argument("--modes", nargs="+", default=["full", "upper", "lora", "decoder_only"], choices=_MODES)
     parser.add_argument("--batch-seconds", type=float, default=30.0)
     parser.add_argument("--steps", type=int, default=3, help="steps measured of each, after two that warm up")
     parser.add_argument("--precision", default="auto", choices=["auto", "32-true", "bf16-mixed"])

@@ -324,17 +324,21 @@ def test_the_benchmark_of_delivery_measures_every_setting(tmp_path: Path) -> Non
 
 
 def test_the_benchmark_of_modes_measures_and_computes(corpus: Path, tmp_path: Path) -> None:
-    given = ("--measured", "tiny-random", "--computed", "tiny", "--modes", "full", "lora", "--steps", "1")
+    given = ("--measured", "tiny-random", "--computed", "tiny", "--modes", "full", "upper", "lora", "--steps", "1")
     done = run(tmp_path, "benchmark_modes", str(corpus), *given, "--batch-seconds", "1", "--precision", "32-true")
     assert done.returncode == 0, done.stderr
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()[4:]]
-    assert [row[1] for row in rows] == ["full", "lora"] * 2
+    assert [row[1] for row in rows] == ["full", "upper", "lora"] * 2
     # openai's own numbers: 37.2 million, of which the adapters are no part.
-    assert [row[0] for row in rows[2:]] == ["tiny (37.2 M)", "tiny (39.3 M)"]
-    small, _, large, frozen = ([float(cell) if cell else None for cell in row[3:]] for row in rows)
+    assert [row[0] for row in rows[3:]] == ["tiny (37.2 M)", "tiny (37.2 M)", "tiny (39.3 M)"]
+    # Matrices and biases of three of the encoder's four blocks, of the decoder's four, and their last norms.
+    width = 384
+    learning = 3 * (12 * width**2 + 12 * width) + 4 * (16 * width**2 + 17 * width) + 4 * width
+    assert rows[4][2] == f"{learning / 1e6:.2f} M"
+    small, *_, large, upper, frozen = ([float(cell) if cell else None for cell in row[3:]] for row in rows)
     assert small[0] > 0.005 and small[2] > 0 and large[0] is large[2] is None
     # 16 bytes for each weight that learns, 4 for one that does not, and what is kept.
-    assert 0.55 < large[1] < 0.75 and 0.15 < frozen[1] < 0.35
+    assert 0.55 < large[1] < 0.75 and frozen[1] < upper[1] < large[1] and 0.15 < frozen[1] < 0.35
 
 
 def test_the_benchmark_of_adapters_measures_every_way(
