@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,22 @@ def test_a_second_signal_stops_at_once(run: Run, tmp_path: Path) -> None:
     with signalled(1), signalled(1), pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_clock_that_jumps_changes_nothing(
+    run: Run, dev: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"dev": dev, "max_steps": 4, "validate_every": 2, "save_every": 1, "keep_best": 9}
+    run(tmp_path / "steady", **options)
+    now, jumps = time.time, cycle((0.0, 1e7, -1e9))  # a third of a year ahead, and thirty years back
+    monkeypatch.setattr(time, "time", lambda: now() + next(jumps))
+    with signalled(3), pytest.raises(TrainingStopped):
+        run(tmp_path / "jumping", **options)
+    run(tmp_path / "jumping", resume=True, **options)
+    noted = [json.loads(line)["time"] for line in (tmp_path / "jumping" / "log.jsonl").read_text().splitlines()]
+    assert max(noted) - min(noted) > 1e6
+    assert_same_end(tmp_path / "steady", tmp_path / "jumping")
+    assert log(tmp_path / "jumping") == log(tmp_path / "steady")
 
 
 def test_workers_change_nothing(run: Run, tmp_path: Path) -> None:
