@@ -36,6 +36,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from whisper.model import ModelDimensions, Whisper
 
+from asr.config import AdapterConfig
 from asr.data.batch import BatchLoader, BatchOptions
 from asr.data.labels import Labeller
 from asr.data.stream import BatchStream
@@ -59,8 +60,8 @@ _SIZES = {
 }
 # The first steps make the optimiser's state and warm the allocators.
 _WARM = 2
-# Blocks of the encoder that learn in the mode `upper`, as by default.
-_UPPER = 3
+# Blocks of the encoder that learn in the mode `upper`.
+_UPPER = AdapterConfig().encoder_blocks
 # Without a head there is nothing for `heads_only` to learn.
 _MODES = [mode for mode in get_args(AdaptMode) if mode != "heads_only"]
 _GIB = 2**30
